@@ -1,0 +1,140 @@
+"""Everything to develop and try ComfyUI-FastCache, on a machine with Python 3.10 or newer and nothing else.
+
+    python3 dev.py setup                  download ComfyUI and what it needs into .dev/
+    python3 dev.py demo                   run the demo in a real ComfyUI
+    python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
+    python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest
+
+Every command first sets up what is missing. COMFYUI_PATH names a ComfyUI checkout to use instead of the downloaded
+one; a pack that lies in ComfyUI's custom_nodes uses that ComfyUI. CHROMIUM_PATH names the browser of the browser tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hosting.install import Installation
+from hosting.layout import prepare_base
+from hosting.locate import SetupError, find_chromium, find_tree
+from hosting.process import ComfyError, ComfyProcess, is_free
+
+ROOT = Path(__file__).resolve().parent
+STATE = ROOT / ".dev"
+BASE = STATE / "base"
+SUITES = ("unit", "host", "browser")
+
+
+def ensure() -> Installation:
+    """Set up whatever is missing and return where it is."""
+    if sys.version_info < (3, 10):  # noqa: UP036 - a person may start this file with any Python
+        raise SetupError(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}. Start dev.py with that.")
+    STATE.mkdir(exist_ok=True)
+    installation = Installation(ROOT, STATE, find_tree(ROOT, STATE))
+    installation.ensure()
+    prepare_base(BASE, ROOT)
+    return installation
+
+
+def environment(installation: Installation) -> dict[str, str]:
+    """The environment variables by which the demo and the tests find ComfyUI and this repository's modules."""
+    ours = {"FASTCACHE_COMFYUI": str(installation.tree.path), "FASTCACHE_BASE": str(BASE), "PYTHONPATH": str(ROOT)}
+    return os.environ | ours
+
+
+def chromium() -> str:
+    """Path of a Chromium, installed with apt-get where that is possible."""
+    found = find_chromium()
+    if found is None and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        print("Installing Chromium for the browser tests, about 400 MB", flush=True)
+        for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+            subprocess.call(["apt-get", *arguments])
+        found = find_chromium()
+    if found is None:
+        raise SetupError(
+            "The browser tests need Chromium or Chrome, and none was found. Install one, "
+            "or set CHROMIUM_PATH to its executable, or run 'python3 dev.py test unit' and 'python3 dev.py test host'."
+        )
+    return found
+
+
+def run(command: list[str], variables: dict[str, str]) -> int:
+    """Run a command in the repository and return its exit code."""
+    return subprocess.call(command, cwd=ROOT, env=variables)
+
+
+def setup(arguments: list[str]) -> int:
+    """Set up everything but the browser."""
+    installation = ensure()
+    print(f"Ready. ComfyUI: {installation.tree.path}; Python: {installation.python}")
+    return 0
+
+
+def demo(arguments: list[str]) -> int:
+    """Run demo/demo.py in a real ComfyUI."""
+    installation = ensure()
+    return run([str(installation.python), "demo/demo.py", *arguments], environment(installation))
+
+
+def serve(arguments: list[str]) -> int:
+    """Run ComfyUI in the foreground; arguments other than --port go to its main.py."""
+    port, rest = take_port(arguments)
+    installation = ensure()
+    if not is_free(port):
+        raise SetupError(f"Port {port} is in use. Stop what listens there, or choose another: dev.py serve --port N.")
+    server = ComfyProcess(installation.tree.path, BASE, python=installation.python, port=port)
+    server.arguments += tuple(rest)
+    try:
+        server.start()
+        print(f"\nComfyUI with FastCache runs at {server.url} - Ctrl+C stops it.\n", flush=True)
+        return server.wait()
+    finally:
+        server.stop()
+
+
+def take_port(arguments: list[str]) -> tuple[int, list[str]]:
+    """Split "--port N" off; 8188, ComfyUI's own, where it is not given."""
+    if "--port" not in arguments:
+        return 8188, arguments
+    at = arguments.index("--port")
+    value = "".join(arguments[at + 1 : at + 2])
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise SetupError(f"--port needs a number from 1 to 65535, not '{value}'. Try dev.py serve --port 8190.")
+    return int(value), arguments[:at] + arguments[at + 2 :]
+
+
+def test(arguments: list[str]) -> int:
+    """Run pytest on one suite or on all of them."""
+    suite, rest = (arguments[0], arguments[1:]) if arguments and arguments[0] in SUITES else ("", arguments)
+    installation = ensure()
+    variables = environment(installation)
+    if suite in ("", "browser"):
+        variables["FASTCACHE_CHROMIUM"] = chromium()
+    return run([str(installation.python), "-m", "pytest", f"tests/{suite}".rstrip("/"), *rest], variables)
+
+
+COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command and return the exit code; what goes wrong on the way is told in a sentence."""
+    if not arguments or arguments[0] in ("help", "-h", "--help"):
+        print(__doc__)
+        return 0
+    if arguments[0] not in COMMANDS:
+        print(f"dev.py has no command '{arguments[0]}'. There are: {', '.join(COMMANDS)}.", file=sys.stderr)
+        return 2
+    try:
+        return COMMANDS[arguments[0]](arguments[1:])
+    except (SetupError, ComfyError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

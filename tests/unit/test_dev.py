@@ -1,0 +1,190 @@
+"""dev.py's decisions: which ComfyUI, which browser, which requirements, what is done already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import dev
+from hosting import install, layout, locate
+from hosting.install import Installation, without_torch
+from hosting.locate import ComfyTree, SetupError, find_chromium, find_tree
+
+
+def checkout(folder: Path) -> Path:
+    """A folder that looks like ComfyUI."""
+    folder.mkdir(parents=True)
+    (folder / "main.py").touch()
+    (folder / "requirements.txt").write_text("torch\neinops\n")
+    return folder
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Installation:
+    """A repository with an empty state folder and a ComfyUI checkout of the person's own."""
+    root, state = tmp_path / "pack", tmp_path / "pack" / ".dev"
+    state.mkdir(parents=True)
+    (root / "requirements-dev.txt").write_text("pytest\n")
+    return Installation(root, state, ComfyTree(checkout(tmp_path / "ComfyUI"), bundled=False))
+
+
+def pretend_installed(installation: Installation, package: str, version: str) -> None:
+    folder = installation.venv / "lib" / "python3.11" / "site-packages" / f"{package}-{version}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+
+
+def test_named_checkout_is_used(tmp_path: Path) -> None:
+    path = checkout(tmp_path / "mine")
+    assert find_tree(tmp_path, tmp_path, {"COMFYUI_PATH": str(path)}) == ComfyTree(path.resolve(), bundled=False)
+
+
+def test_wrong_checkout_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"COMFYUI_PATH is .*nowhere, but there is no main.py in it\. Set it to"):
+        find_tree(tmp_path, tmp_path, {"COMFYUI_PATH": str(tmp_path / "nowhere")})
+
+
+def test_pack_inside_comfyui_uses_it(tmp_path: Path) -> None:
+    path = checkout(tmp_path / "ComfyUI")
+    assert find_tree(path / "custom_nodes" / "FastCache", tmp_path, {}) == ComfyTree(path, bundled=False)
+
+
+@pytest.mark.parametrize("parent", ["custom_nodes", "src"])
+def test_otherwise_a_tree_is_downloaded(tmp_path: Path, parent: str) -> None:
+    assert find_tree(tmp_path / parent / "FastCache", tmp_path / "s", {}) == ComfyTree(tmp_path / "s" / "comfyui", True)
+
+
+def test_each_tree_has_its_own_environment(tmp_path: Path) -> None:
+    trees = [ComfyTree(tmp_path / "a", False), ComfyTree(tmp_path / "b", False), ComfyTree(tmp_path / "a", True)]
+    assert len({tree.venv(tmp_path) for tree in trees}) == 3
+    assert trees[2].venv(tmp_path) == tmp_path / "venv"
+
+
+def test_requirements_lose_the_torch_family_only() -> None:
+    text = "torch\ntorchsde\nTorchVision>=0.2 # pictures\ntorchaudio ; python_version > '3'\n\n#more:\nav>=14\n"
+    assert without_torch(text) == ["torchsde", "av>=14"]
+
+
+def test_installed_version_is_read_from_files(installation: Installation) -> None:
+    assert installation.version("torch") is None
+    pretend_installed(installation, "torch", "2.9.0+cu130")
+    assert installation.version("torch") == "2.9.0+cu130"
+
+
+def test_torch_that_is_there_is_kept_and_pinned(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_installed(installation, "torch", "2.9.0+cu130")
+    pretend_installed(installation, "torchvision", "0.24.0")
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Installation, "_pip", lambda self, *arguments: calls.append(arguments))
+    monkeypatch.setattr(Installation, "_make_venv", lambda self: None)
+    installation.ensure()
+    assert [call[:2] for call in calls] == [("install", "--constraint")]
+    pins = (installation.venv / "constraints.txt").read_text()
+    assert pins == "torch==2.9.0+cu130\ntorchvision==0.24.0\n"
+
+
+@pytest.mark.parametrize("changed", ["ComfyUI/requirements.txt", "pack/requirements-dev.txt"])
+def test_stamp_holds_until_requirements_change(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    monkeypatch.setattr(Installation, "_pip", lambda self, *arguments: None)
+    installation.venv.mkdir()
+    assert not installation._has_requirements()
+    installation._install_requirements()
+    assert installation._has_requirements()
+    with (tmp_path / changed).open("a") as file:
+        file.write("more\n")
+    assert not installation._has_requirements()
+
+
+def test_failed_download_is_tried_again_then_told(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(command: list[str], check: bool = False) -> int:
+        calls.append(command)
+        if check:
+            raise install.subprocess.CalledProcessError(1, command)
+        return 1
+
+    calls: list[list[str]] = []
+    monkeypatch.setattr(install.subprocess, "call", failing)
+    monkeypatch.setattr(install.subprocess, "run", failing)
+    monkeypatch.setattr(Installation, "_make_venv", lambda self: None)
+    with pytest.raises(SetupError, match=r"Step 3 of 5 \(torch .*\) failed: .*run the same command again"):
+        installation.ensure()
+    assert len(calls) == 2
+    assert "[3/5] torch" in capsys.readouterr().out
+
+
+def test_pack_is_linked_once_and_relinked_when_it_moves(tmp_path: Path) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name / "demo" / "comfy_nodes").mkdir(parents=True)
+    base = tmp_path / "base"
+    for root in (tmp_path / "old", tmp_path / "old", tmp_path / "new"):
+        layout.prepare_base(base, root)
+        assert (base / "custom_nodes" / "ComfyUI-FastCache").resolve() == root.resolve()
+    assert not (base / "models" / "diffusion_models" / "fastcache_demo_dit.safetensors").exists()
+
+
+def test_a_copy_takes_the_place_of_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError("symbolic links need a privilege")
+
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    source.mkdir()
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for text in ("first", "second"):
+        (source / "file").write_text(text)
+        layout.link(source, destination)
+        assert (destination / "file").read_text() == text
+
+
+def test_removing_a_link_keeps_its_target(tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target", target_is_directory=True)
+    layout.remove(tmp_path / "link")
+    assert (tmp_path / "target").is_dir() and not (tmp_path / "link").exists()
+
+
+def test_browser_is_the_named_one_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser = tmp_path / "browser"
+    browser.touch()
+    assert find_chromium({"CHROMIUM_PATH": str(browser)}) == str(browser)
+    with pytest.raises(SetupError, match="CHROMIUM_PATH is .*missing, but that is not a file"):
+        find_chromium({"CHROMIUM_PATH": str(tmp_path / "missing")})
+    monkeypatch.setattr(locate, "BROWSER_FILES", ())
+    assert find_chromium({"PATH": str(tmp_path)}) is None
+
+
+def test_port_is_split_off() -> None:
+    assert dev.take_port(["--verbose"]) == (8188, ["--verbose"])
+    assert dev.take_port(["--port", "8190", "--verbose"]) == (8190, ["--verbose"])
+
+
+@pytest.mark.parametrize("value", ["many", "0", "65536"])
+def test_wrong_port_is_refused(value: str) -> None:
+    with pytest.raises(SetupError, match=f"from 1 to 65535, not '{value}'"):
+        dev.take_port(["--port", value])
+
+
+def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.main(["tset"]) == 2
+    assert "no command 'tset'. There are: setup, demo, serve, test." in capsys.readouterr().err
+
+
+def test_error_is_one_sentence_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(arguments: list[str]) -> int:
+        raise SetupError("It broke. Mend it.")
+
+    monkeypatch.setitem(dev.COMMANDS, "setup", broken)
+    assert dev.main(["setup"]) == 1
+    assert capsys.readouterr().err == "It broke. Mend it.\n"
+
+
+def test_each_command_is_described() -> None:
+    commands: dict[str, Callable[[list[str]], int]] = dev.COMMANDS
+    assert dev.__doc__ and all(f"dev.py {name}" in dev.__doc__ for name in commands)
