@@ -1,0 +1,59 @@
+// @ts-check
+/** Shows what was skipped on every FastCache Preview node. The only file ComfyUI imports by itself. */
+import { app } from "../../scripts/app.js";
+import { SkipMap } from "./lib/skip_map.mjs";
+
+const MIN_HEIGHT = 260;
+const FIRST_SIZE = [440, 560];
+
+/** The map of every preview node. @type {WeakMap<object, SkipMap>} */
+const maps = new WeakMap();
+
+app.registerExtension({
+  name: "fastcache.Preview",
+  nodeCreated(/** @type {any} */ node) {
+    if (node.comfyClass === "FastCachePreview") addSkipMap(node);
+  },
+  /** Outputs that did not come from a run: a job opened from the history, a workflow tab shown again. */
+  onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
+    for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(locator), output);
+  },
+});
+
+/** @param {any} node a FastCachePreview node that was just created */
+function addSkipMap(node) {
+  const map = new SkipMap();
+  maps.set(node, map);
+  const options = { serialize: false, getMinHeight: () => MIN_HEIGHT };
+  const widget = node.addDOMWidget("skip_map", "fastcache_skip_map", map.element, options);
+  widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow file
+  node.setSize(FIRST_SIZE.map((size, axis) => Math.max(size, node.size[axis])));
+  chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
+  chain(node, "onRemoved", () => map.dispose());
+}
+
+/** @param {any} node @param {any} output what the node gave to the interface */
+function showOutput(node, output) {
+  const map = node && maps.get(node);
+  if (map && output?.fastcache_report) map.setReport(output.fastcache_report[0]);
+}
+
+/**
+ * @param {string} locator `<node id>`, or `<subgraph uuid>:<node id>`
+ * @returns {any} the node, or nothing
+ */
+function nodeByLocator(locator) {
+  const root = app.rootGraph ?? app.graph;
+  const [id, subgraph] = locator.split(":").reverse();
+  return (subgraph ? root.subgraphs?.get(subgraph) : root)?.getNodeById(id);
+}
+
+/** Call `then` after whatever the node already does. @param {any} node @param {string} method @param {Function} then */
+function chain(node, method, then) {
+  const before = node[method];
+  node[method] = function (/** @type {any[]} */ ...values) {
+    const result = before?.apply(this, values);
+    then(...values);
+    return result;
+  };
+}
