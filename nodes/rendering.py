@@ -248,12 +248,16 @@ def _thumbnail(share: NDArray[np.float64]) -> Image.Image:
 def _token_shares(report: dict, evaluations: int) -> NDArray[np.float64] | None:
     """Share [evaluations, rows, columns] of samples and frames that computed a token; None without token maps."""
     tokens = report.get("tokens") or {}
-    masks = tokens.get("computed") or []
+    if not isinstance(tokens, dict):
+        raise ValueError(f"The report's 'tokens' is a {type(tokens).__name__}, not an object.")
+    masks, grid = tokens.get("computed") or [], tokens.get("grid")
     if not masks or not evaluations:
         return None
-    shape = [tokens.get("samples"), *(tokens.get("grid") or [])]
-    if len(masks) != evaluations or len(shape) != 4 or not all(isinstance(n, int) and n >= 0 for n in shape):
+    shape = [tokens.get("samples"), *grid] if isinstance(grid, list) else []
+    if not isinstance(masks, list) or len(masks) != evaluations or len(shape) != 4 or not _is_list_of(shape, int):
         raise ValueError(f"The report's token masks do not fit {evaluations} evaluations and a grid of frames x h x w.")
+    if min(shape) < 0:
+        raise ValueError(f"The report's token grid {shape} has a negative size.")
     if not np.prod(shape):
         return None
     return np.stack([_unpack(mask, shape).mean(axis=(0, 1)) for mask in masks])

@@ -38,7 +38,7 @@ def sample_report(
         error.append([row[2] for row in rows])
         reasons.append([row[3] for row in rows])
         bits.append(pack_bits([1] * len(active) if max(computed[-1], default=0) == 1 else active))
-    spent = sum(f * w for row in computed for f, w in zip(row, work))
+    spent = sum(f * w for row in computed for f, w in zip(row, work, strict=True))
     total = evaluations * sum(work)
     return {
         "schema": "fastcache.report/1",

@@ -1,0 +1,63 @@
+"""The widget's modules: node's test runner on the ones without DOM, and what they share with the Python picture."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.unit.sample_report import empty_report, sample_report
+from tests.unit.test_rendering import rendering
+
+ROOT = Path(__file__).resolve().parents[2]
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed; it runs the tests of the web modules.")
+
+
+def run_node(*arguments: str, stdin: str = "") -> str:
+    """Run node in the repository and return what it prints; its output is the message when it fails."""
+    done = subprocess.run([NODE, *arguments], cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_node
+def test_modules_pass_their_own_tests() -> None:
+    files = sorted(str(path) for path in (ROOT / "tests/web").glob("*.test.mjs"))
+    assert "# fail 0" in run_node("--test", "--test-reporter=tap", *files)
+
+
+@needs_node
+def test_widget_and_picture_have_the_same_colours() -> None:
+    script = """import { PALETTE, shade } from "./web/lib/palette.mjs";
+                console.log(JSON.stringify([PALETTE, [0, 0.1, 0.5, 0.77, 1].map(shade)]))"""
+    palette, shades = json.loads(run_node("--input-type=module", "--eval", script))
+    assert palette == rendering.PALETTE
+    assert shades == [f"rgb{rendering.shade(fraction)}" for fraction in (0, 0.1, 0.5, 0.77, 1)]
+
+
+@needs_node
+@pytest.mark.parametrize("report", [sample_report(), sample_report(0, 1, 1), empty_report()])
+def test_widget_and_picture_write_the_same_totals_and_ranges(report: dict) -> None:
+    script = """import { readReport } from "./web/lib/report.mjs";
+                import { totalsText } from "./web/lib/texts.mjs";
+                import { readFileSync } from "node:fs";
+                const report = readReport(JSON.parse(readFileSync(0, "utf8")));
+                console.log(JSON.stringify([totalsText(report), report.groups]))"""
+    totals, groups = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
+    assert totals == rendering.totals_text(report)
+    assert [(g["label"], g["first"], g["count"]) for g in groups] == rendering.group_blocks(report["blocks"])
+
+
+def test_comfyui_imports_one_file_only() -> None:
+    assert [path.name for path in (ROOT / "web").rglob("*.js")] == ["fastcache.js"]
+
+
+def test_modules_import_nothing_but_the_frontend_and_each_other() -> None:
+    for path in [ROOT / "web/fastcache.js", *(ROOT / "web/lib").glob("*.mjs")]:
+        for target in re.findall(r'^import .*?"(.+?)";$', path.read_text(encoding="utf-8"), re.MULTILINE):
+            assert target in ("../../scripts/app.js", "../../scripts/api.js") or (path.parent / target).is_file(), target
