@@ -73,8 +73,8 @@ class Installation:
                 step.act()
             except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
                 raise SetupError(
-                    f"Step {number} of {len(steps)} ({step.title}) failed: {error}. Check the network and the free "
-                    "disk space, then run the same command again: finished steps are kept."
+                    f"Step {number} of {len(steps)} ({step.title}) failed: {reason(error)}. Check the network and the "
+                    "free disk space, then run the same command again: finished steps are kept."
                 ) from error
 
     def version(self, package: str) -> str | None:
@@ -139,6 +139,13 @@ class Installation:
         constraints.write_text("".join(pins), encoding="utf-8")
         self._pip("install", "--constraint", str(constraints), "--requirement", str(requirements))
         self._requirements_stamp.write_text(self._fingerprint(), encoding="utf-8")
+
+
+def reason(error: Exception) -> str:
+    """Why a step failed, for the middle of a sentence."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"pip ended with code {error.returncode} twice, and says why above"
+    return str(error)
 
 
 def read(path: Path) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 OPERATORS = ("nms", "qnms")
+# A library that is garbage collected takes its operators with it.
+KEPT: list[object] = []
 
 
 class Unavailable:
@@ -46,8 +48,7 @@ def declare_operators() -> None:
     library = Library("torchvision", "DEF")
     for operator in OPERATORS:
         library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    # A library that is garbage collected takes its operators with it.
-    declare_operators.library = library  # type: ignore[attr-defined]
+    KEPT.append(library)
 
 
 def provide_torchaudio() -> None:

@@ -112,7 +112,9 @@ def test_failed_download_is_tried_again_then_told(
     monkeypatch.setattr(install.subprocess, "call", failing)
     monkeypatch.setattr(install.subprocess, "run", failing)
     monkeypatch.setattr(Installation, "_make_venv", lambda self: None)
-    with pytest.raises(SetupError, match=r"Step 3 of 5 \(torch .*\) failed: .*run the same command again"):
+    with pytest.raises(
+        SetupError, match=r"Step 3 of 5 \(torch .*\) failed: pip ended with code 1 twice.*run the same command"
+    ):
         installation.ensure()
     assert len(calls) == 2
     assert "[3/5] torch" in capsys.readouterr().out
@@ -156,6 +158,23 @@ def test_browser_is_the_named_one_or_none(tmp_path: Path, monkeypatch: pytest.Mo
         find_chromium({"CHROMIUM_PATH": str(tmp_path / "missing")})
     monkeypatch.setattr(locate, "BROWSER_FILES", ())
     assert find_chromium({"PATH": str(tmp_path)}) is None
+
+
+def test_missing_browser_is_installed_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr(dev, "find_chromium", lambda: "/usr/bin/chromium" if calls else None)
+    monkeypatch.setattr(dev.shutil, "which", lambda command: f"/usr/bin/{command}")
+    monkeypatch.setattr(dev.os, "geteuid", lambda: 0, raising=False)
+    monkeypatch.setattr(dev.subprocess, "call", calls.append)
+    assert dev.chromium() == "/usr/bin/chromium"
+    assert [call[:2] for call in calls] == [["apt-get", "update"], ["apt-get", "install"]]
+
+
+def test_missing_browser_is_told_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "find_chromium", lambda: None)
+    monkeypatch.setattr(dev.shutil, "which", lambda command: None)
+    with pytest.raises(SetupError, match="need Chromium or Chrome, and none was found. Install one, or set"):
+        dev.chromium()
 
 
 def test_port_is_split_off() -> None:
