@@ -217,7 +217,7 @@ class DiT(nn.Module):
 
 
 @torch.no_grad()
-def sample(model: nn.Module, noise: Tensor, context: Tensor, empty: Tensor, steps: int = 16, cfg: float = 3.0) -> Tensor:
+def sample(model: nn.Module, noise: Tensor, context: Tensor, empty: Tensor, steps: int, cfg: float) -> Tensor:
     """Euler from sigma 1 to 0 with classifier-free guidance; returns images in the training scale."""
     x, sigmas = noise, torch.linspace(1, 0, steps + 1)
     for now, then in zip(sigmas[:-1], sigmas[1:], strict=True):

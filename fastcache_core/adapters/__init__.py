@@ -1,0 +1,20 @@
+"""One declarative file per family of diffusion transformers; `find_family` picks the one a loaded model belongs to."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .chroma import CHROMA
+from .family import BlockList, Family
+from .flux import FLUX
+from .hunyuan_video import HUNYUAN_VIDEO
+
+FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO)
+
+__all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
+
+
+def find_family(model: nn.Module) -> Family | None:
+    """The family whose class the model is an instance of, or None."""
+    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(model).__mro__}
+    return next((family for family in FAMILIES if names & set(family.classes)), None)

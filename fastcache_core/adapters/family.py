@@ -1,0 +1,161 @@
+"""What there is to know about a family, and how its block arguments become a `BlockCall`.
+
+The route is ComfyUI's `patches_replace["dit"]`: a patch gets the block's arguments as a dict and a function that runs
+the block on such a dict. Arguments are only read and replaced by name, so that new ones pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine import Attending, BlockCall, Streams
+from ..tokens import Span
+
+Arguments = Mapping[str, Any]
+OVERRIDE = "optimized_attention_override"
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """A list of like blocks.
+
+    attribute: its name on the model. key: its name in `patches_replace["dit"]`. streams: the arguments that are hidden
+    states, the first of which holds the image tokens. joint: whether text tokens are in that stream as well.
+    """
+
+    attribute: str
+    key: str
+    streams: tuple[str, ...]
+    joint: bool
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of diffusion transformers.
+
+    classes: qualified names of its model classes. image_first: whether image tokens come before text tokens in the
+    attention's sequence, told from the model. references: where extra image tokens (reference latents) lie. grid: image
+    tokens as (frames, rows, columns), from the model and the shape of its input. position: the argument that holds the
+    rotary table [1 or rows, 1, tokens, ...]. ungathered: arguments that would have to be cut to the active tokens as
+    well; when one of them is set, tokens are not selected.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    lists: tuple[BlockList, ...]
+    grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
+    image_first: Callable[[nn.Module], bool] = lambda model: False
+    references: str = "after"
+    position: str = "pe"
+    masks: tuple[str, ...] = ("attn_mask",)
+    ungathered: tuple[str, ...] = ()
+
+    def blocks(self, model: nn.Module) -> list[tuple[BlockList, int, str]]:
+        """Every block in order, as (its list, its index there, its name), e.g. (..., 3, "double 3")."""
+        return [
+            (block_list, i, f"{block_list.key.removesuffix('_block')} {i}")
+            for block_list in self.lists
+            for i in range(len(getattr(model, block_list.attribute)))
+        ]
+
+    def ranges(self, model: nn.Module) -> list[tuple[int, int]]:
+        """(first, last) of every list that is not empty, counted over all blocks."""
+        ranges, start = [], 0
+        for block_list in self.lists:
+            n = len(getattr(model, block_list.attribute))
+            if n:
+                ranges.append((start, start + n - 1))
+            start += n
+        return ranges
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Token counts of one model call: the image grid, all image-stream tokens (with references), text tokens."""
+
+    grid: tuple[int, int, int]
+    image: int
+    text: int
+    image_first: bool
+
+    @classmethod
+    def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], args: Arguments) -> Layout:
+        """From the input's shape and the arguments of the first block, whose streams are separate."""
+        image, text = (args[name].shape[1] for name in family.lists[0].streams[:2])
+        return cls(family.grid(model, shape), image, text, family.image_first(model))
+
+    def spans(self, family: Family, joint: bool) -> tuple[Span, Span]:
+        """Where the grid's tokens lie in the block's image stream, and in the attention's sequence."""
+        tokens = self.grid[0] * self.grid[1] * self.grid[2]
+        start = self.image - tokens if family.references == "before" else 0
+        stream = Span(start, start + tokens, self.image)
+        start += 0 if self.image_first else self.text
+        sequence = Span(start, start + tokens, self.image + self.text)
+        return (sequence if joint else stream), sequence
+
+
+def block_call(
+    family: Family,
+    block_list: BlockList,
+    index: int,
+    layout: Layout,
+    args: Arguments,
+    run: Callable[[dict[str, Any]], Mapping[str, Any]],
+) -> BlockCall:
+    """Say in the engine's words what ComfyUI is about to do; `run(args)` runs the block (or an earlier patch)."""
+
+    def compute(streams: Streams, attending: Attending | None) -> Streams:
+        edited = {**args, **streams}
+        if attending is not None:
+            edited["transformer_options"] = attend_through(args["transformer_options"], attending)
+            if attending.rows is not None and args.get(family.position) is not None:
+                edited[family.position] = gather_positions(args[family.position], attending.rows)
+        out = run(edited)
+        return {name: out[name] for name in streams}
+
+    stream, sequence = layout.spans(family, block_list.joint)
+    streams = {name: args[name] for name in block_list.streams}
+    image = block_list.streams[0]
+    return BlockCall(index, streams, (image, stream), sequence, compute, why_no_tokens(family, layout, args))
+
+
+def why_no_tokens(family: Family, layout: Layout, args: Arguments) -> str | None:
+    """Why a block with these arguments cannot be run on some of its tokens, or None."""
+    if layout.grid[0] * layout.grid[1] * layout.grid[2] > layout.image:
+        return f"{layout.image} image tokens do not fill the grid {layout.grid}"
+    for name in family.ungathered:
+        if args.get(name) is not None:
+            return f"{name} gives tokens modulations of their own"
+    for name in family.masks:
+        mask = args.get(name)
+        if mask is not None and mask.shape[-2] != 1:
+            return f"{name} has a row for every query token"
+    patches = args["transformer_options"].get("patches", {})
+    named = [name for name in ("attn1_patch", "attn1_output_patch") if patches.get(name)]
+    return f"another patch ({named[0]}) works on this model's attention" if named else None
+
+
+def gather_positions(table: Tensor, rows: Tensor) -> Tensor:
+    """Rotary table [1 or b, 1, tokens, ...] at rows [b, k] -> [b, 1, k, ...]."""
+    batch = torch.arange(len(rows), device=rows.device)[:, None] if len(table) > 1 else torch.zeros_like(rows[:1, :1])
+    return table[batch, 0, rows].unsqueeze(1)
+
+
+def attend_through(options: Mapping[str, Any], attending: Attending) -> dict[str, Any]:
+    """transformer_options whose attention keeps or serves keys and values, and calls an earlier override as before."""
+    earlier = options.get(OVERRIDE)
+
+    def override(attention: Callable, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if attending.serve is not None:
+            k, v = attending.serve(k, v)
+        elif attending.keep is not None:
+            attending.keep(k, v)
+        call = attention if earlier is None else lambda *a, **kw: earlier(attention, *a, **kw)
+        return call(q, k, v, *args, **kwargs)
+
+    return {**options, OVERRIDE: override}

@@ -1,0 +1,30 @@
+"""HunyuanVideo, HunyuanVideo 1.5 and HunyuanImage 2.1: Flux-like blocks, two or three axes, reference latent first."""
+
+from torch import nn
+
+from .family import Family
+from .flux import DOUBLE, SINGLE
+
+
+def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Axes are padded up to whole patches, as the patch embedding does."""
+    patch = model.patch_size
+    axes = [-(-length // p) for length, p in zip(shape[-len(patch) :], patch, strict=True)]
+    return tuple([1] * (3 - len(axes)) + axes)
+
+
+def image_first(model: nn.Module) -> bool:
+    """ComfyUI 0.3.x flags its blocks and puts the image first; newer ones put text first and have no flag."""
+    return any(getattr(block, "flipped_img_txt", False) for block in model.double_blocks)
+
+
+HUNYUAN_VIDEO = Family(
+    "hunyuan_video",
+    ("comfy.ldm.hunyuan_video.model.HunyuanVideo",),
+    (DOUBLE, SINGLE),
+    grid,
+    image_first,
+    references="before",
+    masks=("attention_mask",),
+    ungathered=("modulation_dims", "modulation_dims_img", "modulation_dims_txt"),
+)

@@ -1,0 +1,362 @@
+"""The loop: for every block call compute it, predict it, or compute some of its tokens and predict the others.
+
+    hidden h  ->  decide  ->  COMPUTE:  y = block(h),         remember r = y - h
+                              PREDICT:  y = h + r(sigma)
+                              PARTIAL:  y = h + r(sigma), y[active] = block(h[active] | keys and values of all tokens)
+
+`block cache` chooses blocks, `token selector` chooses tokens; other methods are other rules (policies.py) and
+predictors (predictors.py) for this same loop. The decision is one per evaluation, taken when its first block is
+reached, with one device synchronisation; residuals are kept per branch (conditioning), so that a batch may be cut into
+branches differently from one evaluation to the next. A *site* is what is predicted at once: one block, or a list of
+blocks, whose first block then returns the prediction and whose others pass it on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from .config import FastCacheConfig
+from .policies import Facts, reason_to_compute
+from .predictors import History
+from .report import Report
+from .signals import relative_change, token_saliency
+from .state import Branch, KeysValues, RunState, TokenAnchors
+from .tokens import Span, active_indices, choose_active, gather_tokens, scatter_tokens
+
+Streams = dict[str, Tensor]
+
+
+class Action(Enum):
+    COMPUTE, PREDICT, PARTIAL = "compute", "predict", "partial"
+
+
+@dataclass(frozen=True)
+class Attending:
+    """How a block's attention treats keys and values while the token selector is on.
+
+    Without rows: hand over all of them through `keep(keys, values)`. With rows [samples, k] of the sequence: the block
+    sees those tokens only, and its attention uses what `serve(keys, values)` returns, which covers every token.
+    """
+
+    rows: Tensor | None
+    keep: Callable[[Tensor, Tensor], None] | None = None
+    serve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One call of one block in the engine's words, as an adapter makes it.
+
+    streams: hidden states by name, [rows, tokens, width], rows = branches * samples. image: the stream that holds the
+    image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
+    runs the real block. no_tokens: why tokens cannot be selected here, or None.
+    """
+
+    index: int
+    streams: Streams
+    image: tuple[str, Span]
+    sequence: Span
+    compute: Callable[[Streams, Attending | None], Streams]
+    no_tokens: str | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """Blocks first..last, predicted at once."""
+
+    first: int
+    last: int
+
+
+@dataclass
+class Decision:
+    """What to do at one evaluation, for all blocks and branches. active [samples, k] selects tokens when not None."""
+
+    predict: bool
+    reason: str
+    change: float | None
+    active: Tensor | None = None
+    mask: Tensor | None = None
+
+
+@dataclass
+class Evaluation:
+    """One call of the denoiser for one sigma."""
+
+    sigma: float | Tensor
+    decisions: dict[Hashable, Decision] = field(default_factory=dict)
+
+
+class Run:
+    """State and decisions of one sampling run.
+
+    config: the settings. blocks: names of all blocks in order. lists: (first, last) of each list of like blocks.
+    sigmas: the sampler's schedule. sigma_window: (high, low), outside of which everything is computed. cache_device:
+    where residuals are kept, None for where they are computed. separate: why blocks must not be predicted as a stack
+    (something is added between them), or None.
+    """
+
+    def __init__(
+        self,
+        config: FastCacheConfig,
+        blocks: Sequence[str],
+        lists: Sequence[tuple[int, int]],
+        sigmas: Sequence[float],
+        sigma_window: tuple[float, float] = (float("inf"), 0.0),
+        cache_device: torch.device | None = None,
+        separate: str | None = None,
+    ):
+        self.config, self.sigma_window = config, sigma_window
+        self.cache_device, self.separate = cache_device, separate
+        self.steps = len(sigmas) - 1
+        self.last_sigma = min((s for s in sigmas if s > 0), default=0.0)
+        self.selecting = config.token_selector.threshold > 0
+        self.report = Report(list(blocks))
+        self.state = RunState()
+        self.sites = self._sites(lists)
+        self.skips, self.accumulated = 0, 0.0
+        self.synchronisations = 0
+        self._branches: list[Branch] = []
+        self._pending: Streams = {}
+        self._computing = 0.0
+
+    @property
+    def level(self) -> str:
+        """`block` or `stack`, what `auto` stands for with these settings."""
+        wanted = self.config.block_cache.level
+        return "block" if self.selecting or self.separate else "stack" if wanted == "auto" else wanted
+
+    @property
+    def predictor(self) -> str:
+        wanted = self.config.block_cache.predictor
+        return "extrapolate" if wanted == "auto" else wanted
+
+    def _sites(self, lists: Sequence[tuple[int, int]]) -> dict[int, Site]:
+        if self.level == "block":
+            return {i: Site(i, i) for i in range(len(self.report.blocks))}
+        return {i: Site(first, last) for first, last in lists for i in range(first, last + 1)}
+
+    # The host calls these three, from the outside in.
+
+    def begin_evaluation(self, sigma: float | Tensor) -> None:
+        """A scalar tensor is read with this evaluation's other measurements, in one synchronisation."""
+        self.evaluation = Evaluation(sigma)
+        self.report.begin()
+
+    def begin_call(self, branches: Sequence[Hashable]) -> None:
+        """A model call starts, whose batch is made of these branches in equal parts."""
+        self._branches = [self.state.branch(key) for key in branches]
+        self._pending = {}
+
+    def end_evaluation(self) -> None:
+        self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes)
+        for decision in list(self.evaluation.decisions.values())[:1]:
+            self.skips = self.skips + 1 if decision.predict else 0
+            self.accumulated = decision.change if decision.predict and decision.change is not None else 0.0
+
+    def run_block(self, call: BlockCall) -> Streams:
+        """The loop's body: streams in, streams of the same shapes out."""
+        begun, computing = time.perf_counter(), self._computing
+        decision = self._decision(call)
+        action, reason = self._action(call, decision)
+        step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
+        streams = step(call, decision)
+        self._record(call, decision, action, reason)
+        self.report.seconds_overhead += time.perf_counter() - begun - (self._computing - computing)
+        return streams
+
+    # Deciding.
+
+    def _decision(self, call: BlockCall) -> Decision:
+        """This evaluation's decision for inputs of this layout; taken by its first call, whatever its branches."""
+        name, span = call.image
+        samples = len(call.streams[name]) // len(self._branches)
+        layout = (call.sequence, samples)
+        if layout not in self.evaluation.decisions:
+            lead = call.streams[name][:samples, span.start : span.stop]
+            self.evaluation.decisions[layout] = self._decide(self._branches[0], lead, call.no_tokens)
+        return self.evaluation.decisions[layout]
+
+    def _decide(self, lead: Branch, h: Tensor, no_tokens: str | None) -> Decision:
+        known = lead.entry is not None and lead.entry.shape == h.shape
+        mask = None
+        if self.selecting and no_tokens:
+            self.report.note(f"Tokens are not selected: {no_tokens}.")
+        elif self.selecting and known and lead.anchors is not None:
+            mask = choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
+        change, most_active = self._measure(relative_change(h, lead.entry) if known else None, mask)
+        lead.entry = h.clone()
+
+        facts = self._facts(None if change is None else change + self.accumulated)
+        config = self.config.block_cache
+        why = reason_to_compute(facts, config)
+        decision = Decision(why is None, why or f"predicted: change within {config.threshold:g}", facts.change)
+        free = facts.in_window and not facts.is_last and facts.index >= config.warmup_evaluations
+        if not decision.predict and mask is not None and free and most_active < h.shape[1]:
+            decision.mask, decision.active = mask, active_indices(mask, most_active)
+        if self.selecting and not no_tokens:
+            self._move_anchors(lead, h, decision)
+        return decision
+
+    def _facts(self, change: float | None) -> Facts:
+        sigma, (high, low) = self.evaluation.sigma, self.sigma_window
+        return Facts(
+            index=len(self.report.evaluations) - 1,
+            is_last=sigma <= self.last_sigma,
+            in_window=low <= sigma <= high,
+            change=change,
+            skips=self.skips,
+            steps=self.steps,
+        )
+
+    def _measure(self, change: Tensor | None, mask: Tensor | None) -> tuple[float | None, int]:
+        """Bring this evaluation's measurements and its sigma to the host, all in one synchronisation."""
+        wanted = [torch.as_tensor(self.evaluation.sigma, dtype=torch.float32)]
+        wanted += [] if change is None else [change]
+        wanted += [] if mask is None else [mask.sum(dim=1).amax()]
+        device = wanted[-1].device
+        self.synchronisations += 1
+        sigma, *numbers = torch.stack([w.to(device, torch.float32) for w in wanted]).tolist()
+        self.evaluation.sigma = self.report.evaluations[-1].sigma = sigma
+        return (numbers[0] if numbers else None), (round(numbers[1]) if mask is not None else 0)
+
+    @staticmethod
+    def _move_anchors(lead: Branch, h: Tensor, decision: Decision) -> None:
+        if lead.anchors is None or lead.anchors.hidden.shape != h.shape:
+            lead.anchors = TokenAnchors.fresh(h)
+            return
+        everything = torch.full(h.shape[:2], not decision.predict, device=h.device)
+        lead.anchors.move(h, everything if decision.active is None else decision.mask)
+
+    def _action(self, call: BlockCall, decision: Decision) -> tuple[Action, str]:
+        """The decision, unless a branch has nothing that fits to predict from: then compute."""
+        if not decision.predict and decision.active is None:
+            return Action.COMPUTE, decision.reason
+        site = self.sites[call.index]
+        if call.index == site.first:
+            self._ready = all(self._fits(branch, site, call) for branch in self._branches)
+        if not self._ready:
+            return Action.COMPUTE, "computed: first evaluation of this conditioning, or its size changed"
+        if decision.predict:
+            return Action.PREDICT, decision.reason
+        if any(call.index not in branch.keys_values for branch in self._branches):
+            self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
+            return Action.COMPUTE, "computed: keys and values of static tokens are not available"
+        return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
+
+    def _fits(self, branch: Branch, site: Site, call: BlockCall) -> bool:
+        n = len(self._branches)
+        histories = {name: branch.histories.get((site.first, name)) for name in call.streams}
+        return all(kept is not None and kept.fits(call.streams[name].chunk(n)[0]) for name, kept in histories.items())
+
+    # Doing.
+
+    def _timed(self, call: BlockCall, streams: Streams, attending: Attending | None) -> Streams:
+        begun = time.perf_counter()
+        streams = call.compute(streams, attending)
+        self._computing += time.perf_counter() - begun
+        return streams
+
+    def _compute(self, call: BlockCall, decision: Decision) -> Streams:
+        site = self.sites[call.index]
+        if call.index == site.first:
+            # Blocks may write into their input, so what the residual needs of it is taken before.
+            self._pending = {name: h.neg() for name, h in call.streams.items()}
+        attending = Attending(None, keep=self._keeper(call.index)) if self.selecting and not call.no_tokens else None
+        streams = self._timed(call, call.streams, attending)
+        if call.index == site.last:
+            self._remember(site, streams)
+        return streams
+
+    def _remember(self, site: Site, streams: Streams) -> None:
+        for name, y in streams.items():
+            negated = self._pending.pop(name, None)
+            if negated is None or negated.shape != y.shape:
+                continue
+            parts = negated.add_(y).chunk(len(self._branches))
+            for branch, residual in zip(self._branches, parts, strict=True):
+                key = (site.first, name)
+                kept = branch.histories.get(key)
+                if kept is not None and kept.fits(residual):
+                    kept.remember(residual, self.evaluation.sigma)
+                else:
+                    damping = 0.0 if self.predictor == "reuse" else self.config.block_cache.damping
+                    branch.histories[key] = History(residual, self.evaluation.sigma, damping, self.cache_device)
+
+    def _predict(self, call: BlockCall, decision: Decision) -> Streams:
+        site = self.sites[call.index]
+        if call.index != site.first:
+            return call.streams
+        return {name: self._predicted(site, name, h) for name, h in call.streams.items()}
+
+    def _predicted(self, site: Site, name: str, h: Tensor) -> Tensor:
+        y = torch.empty_like(h)
+        n = len(self._branches)
+        for branch, part, out in zip(self._branches, h.chunk(n), y.chunk(n), strict=True):
+            branch.histories[site.first, name].predict(part, self.evaluation.sigma, out)
+        return y
+
+    def _partial(self, call: BlockCall, decision: Decision) -> Streams:
+        site, (image, span) = self.sites[call.index], call.image
+        active = decision.active.repeat(len(self._branches), 1)
+        rows = span.rows(active)
+        inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
+        negated = {name: h.neg() for name, h in inputs.items()}
+        whole = self._predicted(site, image, call.streams[image])
+        sequence = call.sequence.rows(active)
+        outputs = self._timed(call, inputs, Attending(sequence, serve=self._server(call.index, sequence)))
+        scatter_tokens(whole, rows, outputs[image])
+        self._remember_rows(site, image, rows, negated.pop(image).add_(outputs[image]))
+        self._pending = negated
+        self._remember(site, {name: outputs[name] for name in negated})
+        return {**outputs, image: whole}
+
+    def _remember_rows(self, site: Site, name: str, rows: Tensor, residual: Tensor) -> None:
+        n = len(self._branches)
+        for branch, r, part in zip(self._branches, rows.chunk(n), residual.chunk(n), strict=True):
+            branch.histories[site.first, name].remember_rows(r, part, self.evaluation.sigma)
+
+    def _keeper(self, index: int) -> Callable[[Tensor, Tensor], None]:
+        def keep(keys: Tensor, values: Tensor) -> None:
+            n = len(self._branches)
+            for branch, k, v in zip(self._branches, keys.chunk(n), values.chunk(n), strict=True):
+                branch.keys_values[index] = KeysValues(k.clone(), v.clone())
+
+        return keep
+
+    def _server(self, index: int, rows: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        def serve(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            n = len(self._branches)
+            kept = [branch.keys_values[index] for branch in self._branches]
+            for table, r, k, v in zip(kept, rows.chunk(n), keys.chunk(n), values.chunk(n), strict=True):
+                table.write_rows(r, k, v)
+            if n == 1:
+                return kept[0].keys, kept[0].values
+            return torch.cat([t.keys for t in kept]), torch.cat([t.values for t in kept])
+
+        return serve
+
+    # Reporting.
+
+    def _record(self, call: BlockCall, decision: Decision, action: Action, reason: str) -> None:
+        name, span = call.image
+        length, width, rows = call.sequence.length, call.streams[name].shape[-1], len(call.streams[name])
+        others = length - span.tokens
+        chosen = 0 if action is Action.PREDICT else span.tokens
+        if action is Action.PARTIAL:
+            chosen = decision.active.shape[1]
+        queries = 0 if action is Action.PREDICT else chosen + others
+        # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
+        per_query = rows * (24 * width**2 + 4 * length * width)
+        self.report.explain(call.index, reason, decision.change)
+        self.report.count(call.index, chosen / span.tokens, rows, per_query * queries, per_query * length)
+        record = self.report.evaluations[-1]
+        if action is not Action.PREDICT and record.token_mask is None:
+            everything = torch.ones(rows // len(self._branches), span.tokens, dtype=torch.bool)
+            record.token_mask = decision.mask if action is Action.PARTIAL else everything

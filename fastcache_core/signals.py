@@ -1,0 +1,28 @@
+"""How much the hidden state changed. Pure functions; h and reference are [samples, tokens, width]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12
+
+
+def relative_change(h: Tensor, reference: Tensor) -> Tensor:
+    """||h - reference|| / ||reference|| (FastCache, arXiv 2505.20353, section 3.2), the largest over samples: a scalar.
+
+    The largest, not the mean: in a batch, one image that still changes must not be hidden by others that rest.
+    """
+    difference = torch.linalg.vector_norm((h - reference).float(), dim=(1, 2))
+    norm = torch.linalg.vector_norm(reference.float(), dim=(1, 2))
+    return (difference / (norm + TINY)).amax()
+
+
+def token_saliency(h: Tensor, anchor: Tensor) -> Tensor:
+    """Squared change of each token since its anchor over the tokens' mean squared norm: [samples, tokens].
+
+    The paper thresholds the squared change itself; normalised, one threshold serves models of every width and scale.
+    """
+    change = (h - anchor).float().square().sum(dim=-1)
+    scale = anchor.float().square().sum(dim=-1).mean(dim=-1, keepdim=True)
+    return change / (scale + TINY)

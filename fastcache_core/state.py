@@ -1,0 +1,82 @@
+"""Everything kept between evaluations of one sampling run: run > branch > block. Freed as a whole with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .predictors import History
+
+
+@dataclass
+class KeysValues:
+    """Keys and values of every token of one block, [samples, heads, tokens, width] or [samples, tokens, heads * width].
+
+    Static tokens keep those of their anchor, so that active tokens still attend to the whole image.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes
+
+    def write_rows(self, rows: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Replace the given tokens' keys and values; rows [samples, k] index the block's sequence."""
+        axis = self.keys.ndim - 2
+        index = rows.reshape(len(rows), *[1] * (axis - 1), -1, 1)
+        for kept, new in ((self.keys, keys), (self.values, values)):
+            kept.scatter_(axis, index.expand_as(new), new)
+
+
+@dataclass
+class TokenAnchors:
+    """Hidden state [samples, tokens, width] at which each image token was last computed, and evaluations since."""
+
+    hidden: Tensor
+    age: Tensor
+
+    @classmethod
+    def fresh(cls, h: Tensor) -> TokenAnchors:
+        return cls(h.clone(), torch.zeros(h.shape[:2], dtype=torch.int32, device=h.device))
+
+    def move(self, h: Tensor, active: Tensor) -> None:
+        """Active tokens (boolean [samples, tokens]) get their anchor at h, the others grow older."""
+        self.hidden = torch.where(active[..., None], h, self.hidden)
+        self.age = torch.where(active, 0, self.age + 1)
+
+    @property
+    def nbytes(self) -> int:
+        return self.hidden.nbytes + self.age.nbytes
+
+
+@dataclass
+class Branch:
+    """State of one conditioning: entry state of the last evaluation, residuals per site and stream, keys and values."""
+
+    entry: Tensor | None = None
+    anchors: TokenAnchors | None = None
+    histories: dict[tuple[int, str], History] = field(default_factory=dict)
+    keys_values: dict[int, KeysValues] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        kept = [*self.histories.values(), *self.keys_values.values()]
+        kept += [part for part in (self.entry, self.anchors) if part is not None]
+        return sum(part.nbytes for part in kept)
+
+
+@dataclass
+class RunState:
+    branches: dict[Hashable, Branch] = field(default_factory=dict)
+
+    def branch(self, key: Hashable) -> Branch:
+        return self.branches.setdefault(key, Branch())
+
+    @property
+    def nbytes(self) -> int:
+        return sum(branch.nbytes for branch in self.branches.values())

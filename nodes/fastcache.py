@@ -1,0 +1,113 @@
+"""FastCache: the node that most people need."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..fastcache_core.config import CACHE_DEVICES, BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from .host import apply_fastcache
+
+DEFAULTS = FastCacheConfig()
+
+
+def read_widgets(
+    block_threshold: float,
+    token_threshold: float,
+    start_percent: float,
+    end_percent: float,
+    max_consecutive_skips: int,
+    cache_device: str,
+) -> FastCacheConfig:
+    """Widget values as settings; ValueError with a sentence when one is invalid."""
+    return FastCacheConfig(
+        BlockCacheConfig(threshold=block_threshold, max_consecutive_skips=max_consecutive_skips),
+        TokenSelectorConfig(threshold=token_threshold),
+        start_percent,
+        end_percent,
+        cache_device,
+    )
+
+
+class FastCache(io.ComfyNode):
+    """MODEL in, MODEL out: skips blocks and tokens while it samples."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FastCache",
+            display_name="FastCache",
+            category="model/patch",
+            description="Samples faster by predicting blocks and tokens whose work hardly changes from step to step.",
+            is_experimental=True,
+            inputs=[
+                io.Model.Input("model", tooltip="A diffusion transformer, after its LoRAs."),
+                io.Float.Input(
+                    "block_threshold",
+                    default=DEFAULTS.block_cache.threshold,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="How much the image may change before blocks are computed again. 0: block cache off; "
+                    "higher: faster, less faithful. Lower it first when details differ from the uncached image.",
+                ),
+                io.Float.Input(
+                    "token_threshold",
+                    default=DEFAULTS.token_selector.threshold,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
+                    "selector off. Pays where large parts stand still: inpainting, editing, video; try 0.05 there.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    default=DEFAULTS.start_percent,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Nothing is skipped before this part of the schedule (0: its start).",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    default=DEFAULTS.end_percent,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Nothing is skipped after this part of the schedule (1: its end).",
+                ),
+                io.Int.Input(
+                    "max_consecutive_skips",
+                    default=DEFAULTS.block_cache.max_consecutive_skips,
+                    min=1,
+                    max=1000,
+                    tooltip="Compute at least once after this many predicted evaluations. 1: at most every other one.",
+                ),
+                io.Combo.Input(
+                    "cache_device",
+                    options=list(CACHE_DEVICES),
+                    default=DEFAULTS.cache_device,
+                    tooltip="main: keep what is remembered where the model runs. offload: keep it in system memory, "
+                    "slower, for when video memory is short.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with FastCache. Bypass the node to compare.")],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, block_threshold, token_threshold, start_percent, end_percent, max_consecutive_skips, cache_device
+    ) -> bool | str:
+        values = (block_threshold, token_threshold, start_percent, end_percent, max_consecutive_skips, cache_device)
+        if None in values:  # a connected input has no value yet: execute() checks it
+            return True
+        try:
+            read_widgets(*values)
+        except ValueError as problem:
+            return str(problem)
+        return True
+
+    @classmethod
+    def execute(cls, model, **widgets) -> io.NodeOutput:
+        return io.NodeOutput(apply_fastcache(model, read_widgets(**widgets)))

@@ -1,0 +1,181 @@
+"""The one file that touches ComfyUI's internals: it puts a `Run` between the sampler and the model's blocks.
+
+The node's MODEL carries one OUTER_SAMPLE wrapper with the settings and, later, the last report. Everything else is born
+in that wrapper when sampling starts, inside a copy of the guider's model_options, and is gone when it ends, however it
+ends: no state on the model, none in the node, nothing to undo. Patches of other packs, set before or after, are
+called as before, because ours are laid over them only then.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import comfy.model_patcher
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from torch import Tensor
+
+from ..fastcache_core.adapters import BlockList, Family, find_family
+from ..fastcache_core.adapters.family import Layout, block_call
+from ..fastcache_core.config import FastCacheConfig
+from ..fastcache_core.engine import Run
+from ..fastcache_core.report import Report, log_line
+
+KEY = "fastcache"
+log = logging.getLogger(__name__)
+
+
+def apply_fastcache(model: Any, config: FastCacheConfig) -> Any:
+    """A clone of the ModelPatcher `model` that samples with FastCache; of several in a row the last one counts."""
+    patched = model.clone()
+    if patched.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        log.warning("FastCache: this model already has FastCache; the settings of the last node count.")
+        patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config))
+    return patched
+
+
+def last_report(model: Any) -> dict[str, Any] | None:
+    """The report of the last sampling run with this MODEL, None before the first; ValueError without FastCache."""
+    wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
+    if not wrappers:
+        raise ValueError("This model does not come from a FastCache node; connect FastCache's MODEL output here.")
+    return wrappers[-1].report
+
+
+class Sampling:
+    """OUTER_SAMPLE wrapper: one `Session` per sampling run, whose report stays here."""
+
+    def __init__(self, config: FastCacheConfig):
+        self.config = config
+        self.report: dict[str, Any] | None = None
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        guider, begun = executor.class_obj, time.perf_counter()
+        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
+        session = self._open(guider, sigmas.tolist())
+        original = guider.model_options
+        if isinstance(session, Session):
+            guider.model_options = session.installed_in(original)
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            guider.model_options = original
+            report = session.run.report if isinstance(session, Session) else session
+            report.seconds_total = time.perf_counter() - begun
+            self.report = report.to_json()
+            log.info(log_line(self.report))
+
+    def _open(self, guider: Any, sigmas: list[float]) -> Session | Report:
+        """A session, or the report that says why this run is left alone."""
+        model = guider.model_patcher.model.diffusion_model
+        family = find_family(model)
+        reason = self.config.off_reason
+        if family is None:
+            reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
+        if reason is None:
+            return Session(self.config, family, guider, sigmas)
+        report = Report(run=describe(self.config))
+        report.note(reason)
+        return report
+
+
+def describe(config: FastCacheConfig) -> dict[str, Any]:
+    block_cache, selector = config.block_cache, config.token_selector
+    return {"rule": block_cache.rule, "block_threshold": block_cache.threshold, "token_threshold": selector.threshold}
+
+
+def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, float]:
+    """(high, low) sigma of start_percent and end_percent; 0 and 1 leave nothing out, not even rounding."""
+    high = model_sampling.percent_to_sigma(config.start_percent) if config.start_percent > 0 else float("inf")
+    low = model_sampling.percent_to_sigma(config.end_percent) if config.end_percent < 1 else 0.0
+    return float(high), float(low)
+
+
+class Session:
+    """One sampling run: tells the engine which evaluation, which conditionings and which block it is at."""
+
+    def __init__(self, config: FastCacheConfig, family: Family, guider: Any, sigmas: list[float]):
+        patcher = guider.model_patcher
+        self.family, self.model = family, patcher.model.diffusion_model
+        blocks = family.blocks(self.model)
+        controlled = any("control" in cond for conds in guider.conds.values() for cond in conds)
+        self.run = Run(
+            config,
+            [name for _, _, name in blocks],
+            family.ranges(self.model),
+            sigmas,
+            sigma_window(patcher.get_model_object("model_sampling"), config),
+            patcher.offload_device if config.cache_device == "offload" else None,
+            "a ControlNet adds to the hidden state between blocks" if controlled else None,
+        )
+        self.run.report.run = {
+            "family": family.name,
+            "level": self.run.level,
+            "predictor": self.run.predictor,
+            **describe(config),
+        }
+        self.passes = 0
+        self.seen: Counter[Hashable] = Counter()
+        self.layout: Layout | None = None
+        self.shape: tuple[int, ...] = ()
+
+    def installed_in(self, model_options: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of model_options in which the model's blocks go through this session."""
+        ours = comfy.model_patcher.create_model_options_clone(model_options)
+        options = ours.setdefault("transformer_options", {})
+        add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
+        add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
+        add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
+        patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
+        for index, (block_list, i, _) in enumerate(self.family.blocks(self.model)):
+            patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
+        return ours
+
+    def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
+        self.run.begin_evaluation(timestep.flatten()[0])
+        self.passes = 0
+        try:
+            return executor(x, timestep, *args, **kwargs)
+        finally:
+            self.run.end_evaluation()
+
+    def conditioning_pass(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """CALC_COND_BATCH: the first of an evaluation is the main one; guidance nodes and context windows add more."""
+        self.passes += 1
+        self.seen = Counter()
+        return executor(*args, **kwargs)
+
+    def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
+        options = kwargs.get("transformer_options") or next(a for a in args if isinstance(a, dict) and "uuids" in a)
+        keys = []
+        for uuid in options["uuids"]:
+            keys.append((self.passes, self.seen[uuid], uuid))
+            self.seen[uuid] += 1
+        self.run.begin_call(keys)
+        self.run.report.branches = sorted({*self.run.report.branches, *map(branch_name, options["cond_or_uncond"])})
+        self.shape, self.layout = tuple(x.shape), None
+        return executor(x, *args, **kwargs)
+
+    def block_patch(self, index: int, block_list: BlockList, earlier: Callable | None) -> Callable:
+        """A patches_replace function for one block; `earlier`, another pack's, then runs in the block's place."""
+
+        def patch(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+            def run(edited: dict[str, Any]) -> Mapping[str, Any]:
+                return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
+
+            if self.layout is None:
+                self.layout = Layout.read(self.family, self.model, self.shape, args)
+                self.run.report.grid = self.run.report.grid if any(self.run.report.grid) else self.layout.grid
+            return self.run.run_block(block_call(self.family, block_list, index, self.layout, args, run))
+
+        return patch
+
+
+def branch_name(cond_or_uncond: int) -> str:
+    return {0: "cond", 1: "uncond"}.get(cond_or_uncond, f"cond {cond_or_uncond}")
