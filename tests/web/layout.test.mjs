@@ -71,8 +71,8 @@ test("the centre of every token hits that token of that sample", () => {
 
 test("frames that would be too small to read give way to the first frame, and the layout says so", () => {
   const report = large(4, 4, [21, 45, 80], 1);
-  assert.equal(layoutMap(report, 1600, 1600).tokens?.shown, "1 sample, 21 frames");
-  assert.equal(layoutMap(report, 400, 320).tokens?.shown, "first frame of 21, 1 sample");
+  assert.equal(layoutMap(report, 1600, 1600).tokens?.shown, "21 frames");
+  assert.equal(layoutMap(report, 400, 320).tokens?.shown, "first of 21 frames");
 });
 
 test("axis numbers start at the first evaluation and do not touch", () => {

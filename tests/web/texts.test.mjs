@@ -32,7 +32,11 @@ test("the totals are one line", () => {
 
 test("an evaluation is summed up in blocks and in tokens", () => {
   assert.equal(texts.evaluationText(report, 1), "evaluation 2 of 2 (sigma 0.412): blocks 1 partial, 2 predicted");
-  assert.equal(texts.tokensText(report, 1), "tokens at evaluation 2: 42 % computed");
+  assert.deepEqual(texts.tokensTexts(report, 1, "2 samples"), [
+    "tokens at evaluation 2: 42 % computed (2 samples)",
+    "tokens at evaluation 2: 42 % computed",
+    "tokens: 42 % computed",
+  ]);
   assert.match(texts.summaryText(report, 1), /^Skip map of 3 blocks by 2 evaluations: 52 % .* Selected: evaluation 2/);
 });
 

@@ -7,7 +7,7 @@
  * @typedef {{ text: string, line: string, font: string }} Theme
  */
 import { PALETTE, shade } from "./palette.mjs";
-import { isTokenComputed, stateOf, tokensText } from "./texts.mjs";
+import { isTokenComputed, stateOf, tokensTexts } from "./texts.mjs";
 
 /** Below this many pixels a cell has no room for a mark beside its shade. */
 const MARKED = 8;
@@ -114,7 +114,9 @@ function drawTokens(ctx, report, { tokens, captionY }, selected, theme) {
   if (!tokens || !report.tokens) return;
   ctx.textAlign = "left";
   ctx.fillStyle = theme.text;
-  ctx.fillText(`${tokensText(report, selected)} (${tokens.shown})`, tokens.x, captionY + 6, tokens.width);
+  const captions = tokensTexts(report, selected, tokens.shown);
+  const fitting = captions.find((caption) => ctx.measureText(caption).width <= tokens.width);
+  ctx.fillText(fitting ?? captions[captions.length - 1], tokens.x, captionY + 6.5, tokens.width);
   const { height, width } = report.tokens;
   for (const { x, y, sample, frame } of tokens.tiles) {
     for (let row = 0; row < height; row++) {

@@ -40,10 +40,10 @@ export function layoutMap(report, width, height) {
   const grid = layoutGrid(report, gridArea);
   if (!report.tokens) return { grid, tokens: null, captionY: 0 };
   const x = stacked ? grid.x : grid.x + grid.width + GAP;
-  const top = stacked ? grid.y + grid.height + AXIS + GAP : grid.y;
-  const y = top + CAPTION;
+  const captionY = stacked ? grid.y + grid.height + AXIS + GAP : 3;
+  const y = stacked ? captionY + CAPTION : grid.y;
   const tokens = layoutTokens(report.tokens, { x, y, width: width - x - 1, height: height - y - 1 });
-  return { grid, tokens, captionY: top };
+  return { grid, tokens, captionY };
 }
 
 /**
@@ -90,17 +90,13 @@ function layoutTokens(tokens, area) {
 /** All samples and frames if they can be told apart, else the first frames, else the first map alone.
  * @param {import("./report.mjs").TokenMaps} tokens @param {Box} area */
 function chooseTiles({ samples, frames, width, height }, area) {
-  const all = { shown: describe(samples, frames), tiles: pairs(samples, frames) };
-  const first = { shown: `first frame of ${frames}, ${describe(samples, 1)}`, tiles: pairs(samples, 1) };
-  const one = { shown: `first of ${describe(samples, frames)}`, tiles: pairs(1, 1) };
-  const choices = frames > 1 ? [all, first, one] : [all, one];
+  const batch = samples > 1 ? [`${samples} samples`] : [];
+  const video = frames > 1 ? [`${frames} frames`] : [];
+  const all = { shown: [...batch, ...video].join(", "), tiles: pairs(samples, frames) };
+  const first = { shown: [...batch, `first of ${frames} frames`].join(", "), tiles: pairs(samples, 1) };
+  const one = { shown: `first of ${all.shown}`, tiles: pairs(1, 1) };
+  const choices = [all, ...(frames > 1 ? [first] : []), ...(samples > 1 ? [one] : [])];
   return choices.find(({ tiles }) => pack(tiles.length, width, height, area).cell >= 2) ?? choices[choices.length - 1];
-}
-
-/** @param {number} samples @param {number} frames @returns {string} */
-function describe(samples, frames) {
-  const one = `${samples} ${samples === 1 ? "sample" : "samples"}`;
-  return frames === 1 ? one : `${one}, ${frames} frames`;
 }
 
 /** @param {number} samples @param {number} frames */

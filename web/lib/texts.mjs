@@ -105,13 +105,18 @@ export function tokenText(report, evaluation, hit) {
 }
 
 /**
+ * The heading of the token map, in several lengths, the longest first.
  * @param {SkipReport} report
  * @param {number} evaluation
- * @returns {string} the heading of the token map
+ * @param {string} shown which maps are shown, empty for the only one
+ * @returns {string[]}
  */
-export function tokensText(report, evaluation) {
-  const share = tokenFraction(report, evaluation);
-  return share === null ? "" : `tokens at evaluation ${evaluation + 1}: ${percent(share)} computed`;
+export function tokensTexts(report, evaluation, shown) {
+  const fraction = tokenFraction(report, evaluation);
+  if (fraction === null) return [];
+  const share = `${percent(fraction)} computed`;
+  const long = `tokens at evaluation ${evaluation + 1}: ${share}`;
+  return [...(shown ? [`${long} (${shown})`] : []), long, `tokens: ${share}`];
 }
 
 /**
