@@ -19,7 +19,12 @@ function large(blocks, evaluations, grid, samples) {
   });
 }
 
-const REPORTS = [readReport(sample()), large(57, 50, [1, 64, 64], 1), large(30, 30, [21, 45, 80], 2), large(1, 1, [1, 1, 1], 1)];
+const REPORTS = [
+  readReport(sample()),
+  large(57, 50, [1, 64, 64], 1),
+  large(30, 30, [21, 45, 80], 2),
+  large(1, 1, [1, 1, 1], 1),
+];
 
 test("everything lies inside the canvas, and the parts do not overlap", () => {
   for (const report of REPORTS) {

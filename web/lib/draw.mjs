@@ -62,9 +62,11 @@ function drawAxes(ctx, { grid }, selected, theme) {
 
 /** @param {CanvasRenderingContext2D} ctx @param {SkipReport} report @param {MapLayout} layout */
 function drawGrid(ctx, report, { grid }) {
-  report.computed.forEach((row, evaluation) =>
-    row.forEach((fraction, block) =>
-      drawCell(ctx, grid.x + evaluation * grid.cellWidth, grid.rows[block], grid.cellWidth, grid.cellHeight, fraction)));
+  const { cellWidth, cellHeight } = grid;
+  report.computed.forEach((row, evaluation) => {
+    const x = grid.x + evaluation * cellWidth;
+    row.forEach((fraction, block) => drawCell(ctx, x, grid.rows[block], cellWidth, cellHeight, fraction));
+  });
 }
 
 /** One cell: its shade, and where there is room a stroke (predicted) or a dot (partial), for eyes that see no colour.

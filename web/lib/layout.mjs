@@ -40,8 +40,8 @@ export function layoutMap(report, width, height) {
   const grid = layoutGrid(report, gridArea);
   if (!report.tokens) return { grid, tokens: null, captionY: 0 };
   const x = stacked ? grid.x : grid.x + grid.width + GAP;
-  const captionY = stacked ? grid.y + grid.height + AXIS + GAP : 3;
-  const y = stacked ? captionY + CAPTION : grid.y;
+  const captionY = stacked ? grid.y + grid.height + AXIS + GAP : grid.y;
+  const y = captionY + CAPTION;
   const tokens = layoutTokens(report.tokens, { x, y, width: width - x - 1, height: height - y - 1 });
   return { grid, tokens, captionY };
 }

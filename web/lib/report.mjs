@@ -110,9 +110,9 @@ function fractions(rows, blocks) {
   expect(Array.isArray(rows), "The report's `computed` is not a list.");
   for (const [evaluation, row] of rows.entries()) {
     expect(Array.isArray(row) && row.length === blocks,
-      `Evaluation ${evaluation + 1} of the report's \`computed\` does not have one number for each of ${blocks} blocks.`);
+      `Evaluation ${evaluation + 1} of the report does not have one number for each of ${blocks} blocks.`);
     expect(row.every((/** @type {unknown} */ f) => typeof f === "number" && f >= 0 && f <= 1),
-      `Evaluation ${evaluation + 1} of the report's \`computed\` has a value that is not between 0 and 1.`);
+      `Evaluation ${evaluation + 1} of the report has a fraction that is not between 0 and 1.`);
   }
   return rows;
 }

@@ -51,7 +51,8 @@ export function totalsText(report) {
  */
 export function evaluationName(report, evaluation) {
   const sigma = report.sigmas[evaluation] ?? null;
-  return `evaluation ${evaluation + 1} of ${report.evaluations}${sigma === null ? "" : ` (sigma ${significant(sigma, 3)})`}`;
+  const name = `evaluation ${evaluation + 1} of ${report.evaluations}`;
+  return sigma === null ? name : `${name} (sigma ${significant(sigma, 3)})`;
 }
 
 /**
