@@ -1,4 +1,4 @@
-"""Fashion-MNIST as tinted 32x32 RGB images, and the two-word prompts ("red trousers") that describe them.
+"""Fashion-MNIST as tinted 32x32 RGB images, and the words that describe them.
 
 Source: Zalando's Fashion-MNIST (MIT licence), as Debian's package `dataset-fashion-mnist` installs it.
 """
@@ -24,6 +24,15 @@ COLOURS = {
     "orange": (255, 140, 30),
 }
 NO_CLASS, FIRST_COLOUR, NO_COLOUR, ROWS = 10, 11, 19, 20
+# What the demo's prompt node must know to turn words into rows of the embedding table; stored beside it.
+VOCABULARY = {
+    "classes": ",".join(CLASSES),
+    "colours": ",".join(COLOURS),
+    "first_classes": "0",
+    "first_colours": str(FIRST_COLOUR),
+    "no_class": str(NO_CLASS),
+    "no_colour": str(NO_COLOUR),
+}
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -49,16 +58,3 @@ def tint(grey: Tensor, colour: Tensor) -> Tensor:
     """Multiply grey [b, 32, 32] by the colours' RGB; colour [b] indexes COLOURS. Returns [b, 3, 32, 32] in 0..1."""
     table = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 255
     return grey[:, None] * table[colour][:, :, None, None]
-
-
-def parse_prompt(prompt: str) -> tuple[int, int]:
-    """Turn words such as "red trousers" into two rows of the embedding table; an unnamed half gets its "none" row."""
-    rows = [NO_CLASS, NO_COLOUR]
-    known = {name: (0, i) for i, name in enumerate(CLASSES)}
-    known |= {name: (1, FIRST_COLOUR + i) for i, name in enumerate(COLOURS)}
-    for word in prompt.lower().replace(",", " ").split():
-        if word not in known:
-            raise ValueError(f"The demo model does not know the word {word!r}. It knows: {', '.join(known)}.")
-        place, row = known[word]
-        rows[place] = row
-    return rows[0], rows[1]

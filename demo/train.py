@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import torch
-from data import COLOURS, FIRST_COLOUR, FOLDER, NO_CLASS, NO_COLOUR, ROWS, load, tint
+from data import COLOURS, FIRST_COLOUR, FOLDER, NO_CLASS, NO_COLOUR, ROWS, VOCABULARY, load, tint
 from dit import DiT
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -37,7 +37,8 @@ class Trainee(nn.Module):
         out.mkdir(parents=True, exist_ok=True)
         state = {name: value.to(torch.bfloat16).contiguous() for name, value in self.dit.state_dict().items()}
         save_file(state, out / DIT_FILE, {"description": note})
-        save_file({"words": self.words.weight.detach().float()}, out / WORDS_FILE, {"description": note})
+        words = {"words": self.words.weight.detach().float()}
+        save_file(words, out / WORDS_FILE, {"description": note, **VOCABULARY})
 
     def restore(self, folder: Path) -> None:
         self.dit.load_state_dict({k: v.float() for k, v in load_file(folder / DIT_FILE).items()})
@@ -49,13 +50,9 @@ def draw_batch(grey: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]
     picked = torch.randint(len(grey), (size,))
     colour = torch.randint(len(COLOURS), (size,))
     images = (tint(grey[picked], colour) * 2 - 1) * SCALE
-    images = torch.where(torch.rand(size, 1, 1, 1) < 0.5, images, images.flip(-1)) if FLIP else images
     rows = torch.stack([labels[picked], FIRST_COLOUR + colour], dim=1)
     dropped = (torch.rand(size, 1) < 0.1) | (torch.rand(size, 2) < 0.05)
     return images, torch.where(dropped, torch.tensor([NO_CLASS, NO_COLOUR]), rows)
-
-
-FLIP = False  # shoes and bags face one way in this data: flipping doubles what the small model has to learn
 
 
 def flow_loss(model: nn.Module, images: Tensor, rows: Tensor) -> Tensor:

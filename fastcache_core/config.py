@@ -111,6 +111,14 @@ class FastCacheConfig:
                 "nothing could ever be skipped."
             )
 
+    def describe(self) -> dict[str, str | float]:
+        """The settings that a report repeats."""
+        return {
+            "rule": self.block_cache.rule,
+            "block_threshold": self.block_cache.threshold,
+            "token_threshold": self.token_selector.threshold,
+        }
+
     @property
     def off_reason(self) -> str | None:
         """Why these settings can skip nothing, or None."""

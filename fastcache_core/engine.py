@@ -26,7 +26,7 @@ from .policies import Facts, reason_to_compute
 from .predictors import History
 from .report import Report
 from .signals import relative_change, token_saliency
-from .state import Branch, KeysValues, RunState, TokenAnchors
+from .state import Branch, KeysValues, Lead, RunState, TokenAnchors
 from .tokens import Span, active_indices, choose_active, gather_tokens, scatter_tokens
 
 Streams = dict[str, Tensor]
@@ -118,6 +118,7 @@ class Run:
         self.last_sigma = min((s for s in sigmas if s > 0), default=0.0)
         self.selecting = config.token_selector.threshold > 0
         self.report = Report(list(blocks))
+        self.report.run = {"level": self.level, "predictor": self.predictor, **config.describe()}
         self.state = RunState()
         self.sites = self._sites(lists)
         self.skips, self.accumulated = 0, 0.0
@@ -177,62 +178,65 @@ class Run:
         """This evaluation's decision for inputs of this layout; taken by its first call, whatever its branches."""
         name, span = call.image
         samples = len(call.streams[name]) // len(self._branches)
-        layout = (call.sequence, samples)
+        layout = (call.sequence, samples, call.streams[name].shape[-1])
         if layout not in self.evaluation.decisions:
-            lead = call.streams[name][:samples, span.start : span.stop]
-            self.evaluation.decisions[layout] = self._decide(self._branches[0], lead, call.no_tokens)
+            entry = call.streams[name][:samples, span.start : span.stop]
+            self.evaluation.decisions[layout] = self._decide(layout, entry, call.no_tokens)
         return self.evaluation.decisions[layout]
 
-    def _decide(self, lead: Branch, h: Tensor, no_tokens: str | None) -> Decision:
-        known = lead.entry is not None and lead.entry.shape == h.shape
-        mask = None
+    def _decide(self, layout: Hashable, h: Tensor, no_tokens: str | None) -> Decision:
+        """h: entry state [samples, tokens, width] of the evaluation's first branch with this layout."""
+        lead, mask = self.state.leads.get(layout), None
         if self.selecting and no_tokens:
             self.report.note(f"Tokens are not selected: {no_tokens}.")
-        elif self.selecting and known and lead.anchors is not None:
+        elif self.selecting and lead is not None:
             mask = choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
-        change, most_active = self._measure(relative_change(h, lead.entry) if known else None, mask)
-        lead.entry = h.clone()
+        change, fewest, most = self._measure(None if lead is None else relative_change(h, lead.entry), mask)
 
         facts = self._facts(None if change is None else change + self.accumulated)
         config = self.config.block_cache
         why = reason_to_compute(facts, config)
         decision = Decision(why is None, why or f"predicted: change within {config.threshold:g}", facts.change)
         free = facts.in_window and not facts.is_last and facts.index >= config.warmup_evaluations
-        if not decision.predict and mask is not None and free and most_active < h.shape[1]:
-            decision.mask, decision.active = mask, active_indices(mask, most_active)
-        if self.selecting and not no_tokens:
-            self._move_anchors(lead, h, decision)
+        if not decision.predict and mask is not None and free and fewest < h.shape[1]:
+            decision.mask, decision.active = mask, active_indices(mask, most)
+        self._move_lead(layout, h, decision)
         return decision
 
     def _facts(self, change: float | None) -> Facts:
         sigma, (high, low) = self.evaluation.sigma, self.sigma_window
         return Facts(
             index=len(self.report.evaluations) - 1,
-            is_last=sigma <= self.last_sigma,
+            is_last=sigma <= self.last_sigma * (1 + 1e-5),  # read back in float32
             in_window=low <= sigma <= high,
             change=change,
             skips=self.skips,
             steps=self.steps,
         )
 
-    def _measure(self, change: Tensor | None, mask: Tensor | None) -> tuple[float | None, int]:
-        """Bring this evaluation's measurements and its sigma to the host, all in one synchronisation."""
-        wanted = [torch.as_tensor(self.evaluation.sigma, dtype=torch.float32)]
-        wanted += [] if change is None else [change]
-        wanted += [] if mask is None else [mask.sum(dim=1).amax()]
-        device = wanted[-1].device
-        self.synchronisations += 1
-        sigma, *numbers = torch.stack([w.to(device, torch.float32) for w in wanted]).tolist()
-        self.evaluation.sigma = self.report.evaluations[-1].sigma = sigma
-        return (numbers[0] if numbers else None), (round(numbers[1]) if mask is not None else 0)
+    def _measure(self, change: Tensor | None, mask: Tensor | None) -> tuple[float | None, int, int]:
+        """The change, the fewest and the most active tokens of a sample; and the evaluation's sigma, kept in it.
 
-    @staticmethod
-    def _move_anchors(lead: Branch, h: Tensor, decision: Decision) -> None:
-        if lead.anchors is None or lead.anchors.hidden.shape != h.shape:
-            lead.anchors = TokenAnchors.fresh(h)
+        All come to the host in one synchronisation.
+        """
+        self.synchronisations += 1
+        wanted = [torch.as_tensor(self.evaluation.sigma)] + ([] if change is None else [change])
+        wanted += [] if mask is None else [mask.sum(dim=1).amin(), mask.sum(dim=1).amax()]
+        device = wanted[-1].device
+        numbers = torch.stack([w.to(device, torch.float32) for w in wanted]).tolist()
+        self.evaluation.sigma = self.report.evaluations[-1].sigma = numbers[0]
+        fewest, most = (0, 0) if mask is None else (round(numbers[-2]), round(numbers[-1]))
+        return (None if change is None else numbers[1]), fewest, most
+
+    def _move_lead(self, layout: Hashable, h: Tensor, decision: Decision) -> None:
+        lead = self.state.leads.get(layout)
+        if lead is None:
+            self.state.leads[layout] = Lead(h.clone(), TokenAnchors.fresh(h) if self.selecting else None)
             return
-        everything = torch.full(h.shape[:2], not decision.predict, device=h.device)
-        lead.anchors.move(h, everything if decision.active is None else decision.mask)
+        lead.entry = h.clone()
+        if lead.anchors is not None:
+            everything = torch.full(h.shape[:2], not decision.predict, device=h.device)
+            lead.anchors.move(h, everything if decision.active is None else decision.mask)
 
     def _action(self, call: BlockCall, decision: Decision) -> tuple[Action, str]:
         """The decision, unless a branch has nothing that fits to predict from: then compute."""

@@ -1,4 +1,4 @@
-"""Everything kept between evaluations of one sampling run: run > branch > block. Freed as a whole with the run."""
+"""Everything kept between evaluations of one sampling run: run > branch > site. Freed as a whole with the run."""
 
 from __future__ import annotations
 
@@ -55,28 +55,40 @@ class TokenAnchors:
 
 
 @dataclass
-class Branch:
-    """State of one conditioning: entry state of the last evaluation, residuals per site and stream, keys and values."""
+class Lead:
+    """What decisions for one layout of tokens rest on: the entry state [samples, tokens, width] of the last evaluation.
 
-    entry: Tensor | None = None
+    One for all branches, taken from whichever comes first: at the entry the image tokens of all of them are alike.
+    """
+
+    entry: Tensor
     anchors: TokenAnchors | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.entry.nbytes + (self.anchors.nbytes if self.anchors else 0)
+
+
+@dataclass
+class Branch:
+    """State of one conditioning: residuals per site and stream, keys and values per block."""
+
     histories: dict[tuple[int, str], History] = field(default_factory=dict)
     keys_values: dict[int, KeysValues] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
-        kept = [*self.histories.values(), *self.keys_values.values()]
-        kept += [part for part in (self.entry, self.anchors) if part is not None]
-        return sum(part.nbytes for part in kept)
+        return sum(part.nbytes for part in (*self.histories.values(), *self.keys_values.values()))
 
 
 @dataclass
 class RunState:
     branches: dict[Hashable, Branch] = field(default_factory=dict)
+    leads: dict[Hashable, Lead] = field(default_factory=dict)
 
     def branch(self, key: Hashable) -> Branch:
         return self.branches.setdefault(key, Branch())
 
     @property
     def nbytes(self) -> int:
-        return sum(branch.nbytes for branch in self.branches.values())
+        return sum(part.nbytes for part in (*self.branches.values(), *self.leads.values()))

@@ -78,14 +78,9 @@ class Sampling:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, sigmas)
-        report = Report(run=describe(self.config))
+        report = Report(run=self.config.describe())
         report.note(reason)
         return report
-
-
-def describe(config: FastCacheConfig) -> dict[str, Any]:
-    block_cache, selector = config.block_cache, config.token_selector
-    return {"rule": block_cache.rule, "block_threshold": block_cache.threshold, "token_threshold": selector.threshold}
 
 
 def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, float]:
@@ -112,12 +107,7 @@ class Session:
             patcher.offload_device if config.cache_device == "offload" else None,
             "a ControlNet adds to the hidden state between blocks" if controlled else None,
         )
-        self.run.report.run = {
-            "family": family.name,
-            "level": self.run.level,
-            "predictor": self.run.predictor,
-            **describe(config),
-        }
+        self.run.report.run["family"] = family.name
         self.passes = 0
         self.seen: Counter[Hashable] = Counter()
         self.layout: Layout | None = None

@@ -1,0 +1,106 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from fastcache_core.adapters import FAMILIES, find_family
+from fastcache_core.adapters.family import OVERRIDE, Layout, attend_through, gather_positions, why_no_tokens
+from fastcache_core.adapters.flux import FLUX
+from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
+from fastcache_core.engine import Attending
+
+
+def model_of(name, doubles=2, singles=3, **attributes):
+    module, _, qualified = name.rpartition(".")
+    model = type(qualified, (nn.Module,), {"__module__": module})()
+    model.double_blocks = nn.ModuleList(nn.Identity() for _ in range(doubles))
+    model.single_blocks = nn.ModuleList(nn.Identity() for _ in range(singles))
+    for key, value in attributes.items():
+        setattr(model, key, value)
+    return model
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_family_is_found_by_its_class_and_its_subclasses(family):
+    model = model_of(family.classes[0])
+    child = type("Child", (type(model),), {"__module__": "somewhere.else"})()
+    assert find_family(model) is family
+    assert find_family(child) is family
+
+
+def test_other_models_have_no_family():
+    assert find_family(model_of("comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel")) is None
+
+
+def test_blocks_and_ranges_cover_all_lists_in_order():
+    model = model_of("comfy.ldm.flux.model.Flux")
+    assert [name for _, _, name in FLUX.blocks(model)] == ["double 0", "double 1", "single 0", "single 1", "single 2"]
+    assert FLUX.ranges(model) == [(0, 1), (2, 4)]
+    assert FLUX.ranges(model_of("comfy.ldm.flux.model.Flux", singles=0)) == [(0, 1)]
+
+
+def layout(family, model, shape, image, text):
+    return Layout.read(family, model, shape, {"img": torch.zeros(1, image, 8), "txt": torch.zeros(1, text, 8)})
+
+
+def test_flux_puts_text_first_and_reference_tokens_last():
+    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=24 + 10, text=7)
+    assert found.grid == (1, 4, 6)
+    stream, sequence = found.spans(FLUX, joint=False)
+    assert tuple(stream) == (0, 24, 34)
+    assert tuple(sequence) == (7, 31, 41)
+    assert found.spans(FLUX, joint=True) == (sequence, sequence)
+
+
+@pytest.mark.parametrize(("flag", "start"), [(True, 5), (False, 9)])
+def test_hunyuan_puts_its_reference_first_and_the_image_where_the_host_does(flag, start):
+    model = model_of("x.HunyuanVideo", patch_size=[1, 2, 2])
+    model.double_blocks[0].flipped_img_txt = flag
+    found = layout(HUNYUAN_VIDEO, model, (1, 16, 3, 4, 8), image=24 + 5, text=4)
+    assert found.grid == (3, 2, 4)
+    stream, sequence = found.spans(HUNYUAN_VIDEO, joint=False)
+    assert tuple(stream) == (5, 29, 29)
+    assert tuple(sequence) == (start, start + 24, 33)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_positions_are_gathered_per_sample(batch):
+    table = torch.arange(batch * 5 * 4.0).reshape(batch, 1, 5, 2, 2)
+    rows = torch.tensor([[4, 0, 2], [1, 1, 3]])
+    gathered = gather_positions(table, rows)
+    assert gathered.shape == (2 if batch == 2 else 2, 1, 3, 2, 2)
+    for i in range(2):
+        assert torch.equal(gathered[i, 0], table[min(i, batch - 1), 0, rows[i]])
+
+
+def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
+    found = layout(HUNYUAN_VIDEO, model_of("x.HunyuanVideo", patch_size=[2, 2]), (1, 3, 8, 8), image=16, text=2)
+    options = SimpleNamespace(plain={"transformer_options": {}})
+    assert why_no_tokens(HUNYUAN_VIDEO, found, options.plain) is None
+    key_mask = {**options.plain, "attention_mask": torch.zeros(1, 1, 18)}
+    assert why_no_tokens(HUNYUAN_VIDEO, found, key_mask) is None
+    full_mask = {**options.plain, "attention_mask": torch.zeros(1, 18, 18)}
+    assert "row for every query" in why_no_tokens(HUNYUAN_VIDEO, found, full_mask)
+    per_token = {**options.plain, "modulation_dims_img": [(0, None, 1)]}
+    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, found, per_token)
+    patched = {"transformer_options": {"patches": {"attn1_patch": [print]}}}
+    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, found, patched)
+
+
+def test_an_earlier_attention_override_still_runs_and_sees_every_key():
+    seen = []
+
+    def earlier(attention, q, k, v, heads, **kwargs):
+        seen.append(k.shape[2])
+        return attention(q, k, v, heads, **kwargs)
+
+    def attention(q, k, v, heads, **kwargs):
+        return q, k, v, heads, kwargs
+
+    everything = torch.zeros(1, 1, 9, 4)
+    options = {OVERRIDE: earlier, "other": 1}
+    served = attend_through(options, Attending(torch.tensor([[0]]), serve=lambda k, v: (everything, everything)))
+    out = served[OVERRIDE](attention, *[torch.zeros(1, 1, 2, 4)] * 3, 8, mask=None)
+    assert seen == [9] and out[1] is everything and out[3:] == (8, {"mask": None})
+    assert served["other"] == 1 and options[OVERRIDE] is earlier

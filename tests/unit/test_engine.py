@@ -1,0 +1,191 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from . import toys
+
+SIGMAS = [1.0, 0.9, 0.7, 0.6, 0.4, 0.3, 0.1, 0.0]
+
+
+def plain(blocks, sigma, img, key="cond"):
+    streams = {"img": img.clone(), "txt": toys.text_of([key], img)}
+    for block in blocks:
+        streams = block(streams, sigma, None)
+    return streams["img"]
+
+
+def computed(run):
+    return [row[0] for row in run.report.to_json()["computed"]]
+
+
+def sample(run, blocks, states, calls=(("cond",),)):
+    steps = zip(SIGMAS[:-1], states, strict=True)
+    return [toys.evaluate(run, blocks, sigma, img.clone(), calls) for sigma, img in steps]
+
+
+def test_threshold_zero_computes_everything_bit_for_bit():
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS)
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
+        assert torch.equal(out["cond"], plain(blocks, sigma, img))
+    assert run.report.computed_fraction == 1
+
+
+@pytest.mark.parametrize("level", ["block", "stack"])
+@pytest.mark.parametrize("blocks", [[toys.add(1.0), toys.add(-3.0)], [toys.add_sigma(2.0), toys.add_sigma(5.0)]])
+def test_a_residual_the_predictor_knows_is_predicted_exactly(blocks, level):
+    states = toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0, level=level, max_consecutive_skips=2)
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
+        torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
+    assert computed(run) == [1, 1, 0, 0, 1, 0, 1]  # warm-up 2, two skips in a row, the last evaluation computed
+    assert run.report.computed_fraction == pytest.approx(4 / 7)
+
+
+def test_forced_prediction_on_identical_input_equals_computing():
+    blocks = [toys.attend(i, 8) for i in range(3)]
+    img = toys.trajectory(1, samples=2, width=8)[0]
+    run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level="block", warmup_evaluations=1)
+    run.last_sigma = 0.0
+    first = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
+    second = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
+    assert computed(run) == [1, 0]
+    torch.testing.assert_close(second, first, rtol=1e-5, atol=1e-6)
+
+
+def test_change_accumulates_until_the_threshold():
+    states = [torch.full((1, 6, 4), 1.0 + 0.1 * i) for i in range(7)]
+    run = toys.make_run([toys.add(1.0)], SIGMAS, block_threshold=0.2, max_consecutive_skips=9)
+    sample(run, [toys.add(1.0)], states)
+    report = run.report.to_json()
+    changes = [row[0] for row in report["change"]]
+    assert changes[0] is None
+    assert changes[2] == pytest.approx(0.1 / 1.1, abs=1e-4)
+    assert changes[3] == pytest.approx(0.1 / 1.1 + 0.1 / 1.2, abs=1e-4)
+    assert changes[4] == pytest.approx(changes[3] + 0.1 / 1.3, abs=1e-4)
+    assert computed(run) == [1, 1, 0, 0, 1, 0, 1]
+    assert "change above 0.2" in report["reason_texts"][report["reasons"][4][0]]
+
+
+@given(st.lists(st.sampled_from([(("a", "bb"),), (("bb", "a"),), (("a",), ("bb",)), (("bb",), ("a",))]), min_size=7, max_size=7))
+@settings(max_examples=30)
+def test_batched_split_and_changing_batches_give_the_same_result(cuts):
+    blocks, states = [toys.attend(0, 4), toys.add_sigma(1.0)], toys.trajectory(7, samples=2)
+    reference = sample(toys.make_run(blocks, SIGMAS, 0.5), blocks, states, (("a",), ("bb",)))
+    run = toys.make_run(blocks, SIGMAS, 0.5)
+    for sigma, img, calls, wanted in zip(SIGMAS[:-1], states, cuts, reference, strict=True):
+        got = toys.evaluate(run, blocks, sigma, img.clone(), calls)
+        for key in ("a", "bb"):
+            torch.testing.assert_close(got[key], wanted[key], rtol=1e-5, atol=1e-5)
+
+
+def test_a_branch_seen_for_the_first_time_is_computed():
+    blocks, states = [toys.attend(0, 4)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0)
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], states, strict=True)):
+        calls = (("a",),) if i < 2 else (("a",), ("late",))
+        out = toys.evaluate(run, blocks, sigma, img.clone(), calls)
+        if i == 2:
+            torch.testing.assert_close(out["late"], plain(blocks, sigma, img, "late"))
+    assert computed(run)[2] == 0.5
+
+
+def test_a_new_size_in_the_middle_of_a_run_is_computed():
+    blocks = [toys.attend(0, 4)]
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0)
+    for sigma, tokens in zip(SIGMAS[:4], (6, 6, 6, 9), strict=True):
+        img = toys.trajectory(1, tokens=tokens)[0]
+        out = toys.evaluate(run, blocks, sigma, img.clone())["cond"]
+        if tokens == 9:
+            torch.testing.assert_close(out, plain(blocks, sigma, img))
+    assert computed(run) == [1, 1, 0, 1]
+
+
+def test_one_synchronisation_per_evaluation():
+    blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7)
+    for thresholds in ((0.5, 0.0), (0.0, 1e-4), (0.05, 1e-4)):
+        run = toys.make_run(blocks, SIGMAS, *thresholds)
+        sample(run, blocks, states, (("a", "bb"),))
+        assert run.synchronisations == 7
+
+
+@pytest.mark.parametrize("thresholds", [(0.5, 0.0), (0.0, 1e-3)])
+def test_nothing_handed_out_is_kept_and_nothing_given_is_written(thresholds):
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7)
+    reference = sample(toys.make_run(blocks, SIGMAS, *thresholds), blocks, states)
+    run = toys.make_run(blocks, SIGMAS, *thresholds)
+    for sigma, img, wanted in zip(SIGMAS[:-1], states, reference, strict=True):
+        given_version = img._version
+        out = toys.evaluate(run, blocks, sigma, img)["cond"]
+        assert img._version == given_version
+        torch.testing.assert_close(out, wanted["cond"])
+        out.fill_(float("nan"))  # a ControlNet or another pack may write into what a block returned
+
+
+def test_partial_with_every_token_active_equals_computing():
+    """Sample 0 changes everywhere, sample 1 nowhere: the call is partial, but all of sample 0's tokens are active."""
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    states = toys.trajectory(7, samples=2)
+    for i, state in enumerate(states):
+        state[0] += i
+        state[1] = states[0][1]
+    run = toys.make_run(blocks, SIGMAS, token_threshold=1e-4, selector={"refresh_interval": 100})
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states, (("a", "bb"),)), strict=True):
+        torch.testing.assert_close(out["bb"][0], plain(blocks, sigma, img, "bb")[0], rtol=1e-5, atol=1e-5)
+    assert any("partial" in text for text in run.report.reason_texts)
+
+
+def test_static_tokens_stay_keys_and_values_and_active_ones_are_exact():
+    """Only token 3 moves: computing it against the other tokens' old keys and values is then exact."""
+    block = toys.attend(0, 4)
+    base = toys.trajectory(1)[0]
+    states = [base.clone() for _ in range(7)]
+    for i, state in enumerate(states):
+        state[0, 3] += i
+    run = toys.make_run([block], [0.5] * 8, token_threshold=1e-3, selector={"refresh_interval": 100})
+    run.last_sigma = 0.0
+    for state in states:
+        out = toys.evaluate(run, [block], 0.5, state.clone())["cond"]
+        wanted = plain([block], 0.5, state)
+        torch.testing.assert_close(out[0, 3], wanted[0, 3], rtol=1e-5, atol=1e-5)
+    assert computed(run)[2:] == pytest.approx([1 / 6] * 5, abs=1e-3)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20)
+def test_a_batch_with_tokens_chosen_per_sample_equals_single_runs(seed):
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7, samples=3, seed=seed)
+    options = {"token_threshold": 2e-4, "selector": {"refresh_interval": 4}}
+    together = sample(toys.make_run(blocks, SIGMAS, **options), blocks, states)
+    for i in range(3):
+        alone = sample(toys.make_run(blocks, SIGMAS, **options), blocks, [state[i : i + 1] for state in states])
+        for both, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(both["cond"][i : i + 1], one["cond"], rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_are_not_selected_where_attention_cannot_be_reached():
+    blocks, states = [toys.add_sigma(1.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, token_threshold=1e-3)
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
+        torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
+    assert run.report.computed_fraction == 1
+    assert "keys and values" in run.report.notes[0]
+
+
+def test_a_short_schedule_is_left_alone_and_says_so():
+    run = toys.make_run([toys.add(1.0)], [1.0, 0.6, 0.3, 0.1, 0.0], block_threshold=1.0, min_steps=8)
+    for sigma in (1.0, 0.6, 0.3, 0.1):
+        toys.evaluate(run, [toys.add(1.0)], sigma, torch.ones(1, 6, 4))
+    assert run.report.computed_fraction == 1
+    assert "4 steps are too few" in run.report.reason_texts[0]
+
+
+def test_memory_is_counted_and_stack_level_needs_less():
+    blocks, states = [toys.add(1.0)] * 4, toys.trajectory(7)
+    stack, block = (toys.make_run(blocks, SIGMAS, 0.5, level=level) for level in ("stack", "block"))
+    for run in (stack, block):
+        sample(run, blocks, states)
+    image, text = 6 * 4 * 4, toys.TEXT * 4 * 4
+    assert stack.report.cache_bytes_peak == image + 2 * (image + text)  # entry; residual and slope of both streams
+    assert block.report.cache_bytes_peak == image + 4 * 2 * (image + text)

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from fastcache_core.predictors import History
+
+
+def residual(sigma, shape=(1, 3, 2)):
+    return torch.full(shape, 10.0 * sigma)
+
+
+def test_reuse_adds_the_last_residual():
+    history = History(residual(1.0), 1.0, damping=0.0)
+    history.remember(residual(0.8), 0.8)
+    h = torch.randn(1, 3, 2)
+    assert torch.equal(history.predict(h, 0.1), h + residual(0.8))
+    assert history.slope is None
+
+
+def test_extrapolation_meets_a_residual_that_is_linear_in_sigma():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    history.remember(residual(0.7), 0.7)  # uneven steps: sigma, not the step number, counts
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.2), residual(0.2))
+
+
+def test_damping_takes_that_part_of_the_way():
+    history = History(residual(1.0), 1.0, damping=0.75)
+    history.remember(residual(0.5), 0.5)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.5 - 0.75 * 0.4))
+
+
+def test_an_anchor_repeated_at_the_same_sigma_has_no_slope():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    history.remember(residual(1.0) + 5, 1.0)
+    assert torch.equal(history.predict(torch.zeros(1, 3, 2), 0.5), residual(1.0) + 5)
+
+
+def test_tokens_remembered_apart_extrapolate_from_their_own_anchors():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    history.remember(residual(0.9), 0.9)
+    history.remember_rows(torch.tensor([[1]]), residual(0.6, (1, 1, 2)), 0.6)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.3), residual(0.3))
+    assert history.sigma.flatten().tolist() == pytest.approx([0.9, 0.6, 0.9])
+    history.remember(residual(0.3), 0.3)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.1))
+    assert isinstance(history.sigma, float)
+
+
+def test_prediction_leaves_its_input_and_its_memory_alone():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    history.remember(residual(0.5), 0.5)
+    h, version = torch.zeros(1, 3, 2), torch.zeros(1)._version
+    y = history.predict(h, 0.2)
+    y.fill_(99)
+    assert h._version == version
+    torch.testing.assert_close(history.predict(h, 0.2), residual(0.2))
+
+
+def test_a_history_counts_its_bytes_and_knows_what_fits():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    assert history.nbytes == 24
+    history.remember(residual(0.5), 0.5)
+    assert history.nbytes == 48
+    assert history.fits(torch.zeros(1, 3, 2))
+    assert not history.fits(torch.zeros(1, 4, 2))
+    assert not history.fits(torch.zeros(1, 3, 2, dtype=torch.float16))

@@ -1,0 +1,65 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastcache_core.config import TokenSelectorConfig
+from fastcache_core.signals import relative_change, token_saliency
+from fastcache_core.tokens import Span, active_indices, choose_active, gather_tokens, scatter_tokens
+
+
+def test_relative_change_is_that_of_the_sample_that_changed_most():
+    reference = torch.ones(2, 3, 4)
+    h = reference.clone()
+    h[1] *= 1.5
+    assert abs(relative_change(h, reference).item() - 0.5) < 1e-6
+    assert relative_change(reference, reference).item() == 0
+
+
+def test_saliency_is_relative_to_the_mean_token():
+    anchor = torch.ones(1, 4, 2)
+    h = anchor.clone()
+    h[0, 2] += 1.0  # squared change 2, mean squared norm 2
+    torch.testing.assert_close(token_saliency(h, anchor), torch.tensor([[0.0, 0.0, 1.0, 0.0]]))
+
+
+def test_active_are_salient_tokens_and_those_due_for_refresh():
+    saliency = torch.tensor([[0.0, 0.5, 0.0, 0.2]])
+    age = torch.tensor([[0, 0, 3, 0]])
+    config = TokenSelectorConfig(threshold=0.1, refresh_interval=3)
+    assert choose_active(saliency, age, config).tolist() == [[False, True, True, True]]
+
+
+@given(st.integers(1, 40), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32))
+def test_the_active_fraction_stays_within_its_bounds(tokens, threshold, a, b, seed):
+    config = TokenSelectorConfig(threshold, min(a, b), max(a, b), refresh_interval=4)
+    generator = torch.Generator().manual_seed(seed)
+    saliency = torch.rand(2, tokens, generator=generator)
+    active = choose_active(saliency, torch.randint(0, 6, (2, tokens), generator=generator), config)
+    counts = active.sum(dim=1)
+    assert (counts >= max(1, round(config.min_active * tokens))).all()
+    assert (counts <= max(1, round(config.max_active * tokens))).all()
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), min_size=1, max_size=4))
+def test_indices_name_exactly_the_active_tokens(rows):
+    active = torch.tensor(rows)
+    indices = active_indices(active, int(active.sum(dim=1).max()))
+    for wanted, got in zip(active, indices, strict=True):
+        assert set(got.tolist()) == set(wanted.nonzero().flatten().tolist())
+
+
+@given(st.integers(0, 3), st.integers(1, 6), st.integers(0, 3), st.data())
+def test_rows_hold_all_other_tokens_and_the_active_ones_in_order(before, tokens, after, data):
+    span = Span(before, before + tokens, before + tokens + after)
+    chosen = sorted(data.draw(st.sets(st.integers(0, tokens - 1), min_size=1)))
+    rows = span.rows(torch.tensor([chosen]))[0].tolist()
+    assert rows == [*range(before), *(before + i for i in chosen), *range(span.stop, span.length)]
+
+
+def test_gather_and_scatter_are_inverse():
+    h = torch.randn(2, 5, 3)
+    rows = torch.tensor([[4, 0], [2, 1]])
+    copy = torch.zeros_like(h)
+    scatter_tokens(copy, rows, gather_tokens(h, rows))
+    assert torch.equal(gather_tokens(copy, rows), gather_tokens(h, rows))
+    assert copy.count_nonzero() == 2 * 2 * 3

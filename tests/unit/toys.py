@@ -1,0 +1,98 @@
+"""Toy blocks whose arithmetic makes the right answer obvious, and a loop that drives a `Run` over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from fastcache_core.engine import Attending, BlockCall, Run, Streams
+from fastcache_core.tokens import Span
+
+Block = Callable[[Streams, float, "Attending | None"], Streams]
+TEXT = 2
+
+
+def add(amount: float) -> Block:
+    """y = h + amount, written into the input as ComfyUI's blocks do: a residual that never changes."""
+    return lambda streams, sigma, attending: {name: h.add_(amount) for name, h in streams.items()}
+
+
+def add_sigma(slope: float) -> Block:
+    """y = h + slope * sigma: a residual linear in sigma, which extrapolation with damping 1 meets exactly."""
+    return lambda streams, sigma, attending: {name: h + slope * sigma for name, h in streams.items()}
+
+
+def attend(seed: int, width: int) -> Block:
+    """Single-head attention over the joint sequence [text, image] and a per-token term; honours `attending`."""
+    weights = torch.randn(3, width, width, generator=torch.Generator().manual_seed(seed)) / width**0.5
+
+    def block(streams: Streams, sigma: float, attending: Attending | None) -> Streams:
+        x = torch.cat([streams["txt"], streams["img"]], dim=1)
+        q, k, v = (x @ w for w in weights)
+        k, v = k[:, None], v[:, None]  # [samples, heads, tokens, width]
+        if attending is not None and attending.serve is not None:
+            k, v = attending.serve(k, v)
+        elif attending is not None and attending.keep is not None:
+            attending.keep(k, v)
+        y = x + torch.nn.functional.scaled_dot_product_attention(q[:, None], k, v)[:, 0] + sigma * torch.tanh(x)
+        return {"txt": y[:, :TEXT], "img": y[:, TEXT:]}
+
+    return block
+
+
+def make_run(
+    blocks: Sequence[Block],
+    sigmas: Sequence[float],
+    block_threshold: float = 0.0,
+    token_threshold: float = 0.0,
+    *,
+    selector: dict | None = None,
+    **block_cache,
+) -> Run:
+    block_cache = {"warmup_evaluations": 2, "min_steps": 1, "damping": 1.0, **block_cache}
+    config = FastCacheConfig(
+        BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
+    )
+    run = Run(config, [f"double {i}" for i in range(len(blocks))], [(0, len(blocks) - 1)], sigmas)
+    run.report.grid = (1, 1, 1)
+    return run
+
+
+def evaluate(
+    run: Run, blocks: Sequence[Block], sigma: float, img: Tensor, calls: Sequence[Sequence[str]] = (("cond",),)
+) -> dict[str, Tensor]:
+    """One evaluation of the toy model; every inner sequence of `calls` is one batched model call. Image per branch."""
+    run.begin_evaluation(sigma)
+    outputs = {}
+    for keys in calls:
+        run.begin_call(keys)
+        n = img.shape[1]
+        streams = {"img": torch.cat([img] * len(keys)), "txt": text_of(keys, img)}
+        for index, block in enumerate(blocks):
+            call = BlockCall(
+                index,
+                streams,
+                ("img", Span(0, n, n)),
+                Span(TEXT, TEXT + n, TEXT + n),
+                lambda s, attending, block=block: block(s, sigma, attending),
+            )
+            streams = run.run_block(call)
+        outputs |= dict(zip(keys, streams["img"].chunk(len(keys)), strict=True))
+    run.end_evaluation()
+    return outputs
+
+
+def text_of(keys: Sequence[str], img: Tensor) -> Tensor:
+    """Every branch has text of its own, so that mixing up branches shows."""
+    samples, _, width = img.shape
+    return torch.cat([torch.full((samples, TEXT, width), 1.0 + len(key)) for key in keys])
+
+
+def trajectory(steps: int, samples: int = 1, tokens: int = 6, width: int = 4, seed: int = 0) -> list[Tensor]:
+    """Entry states that drift slowly from step to step."""
+    generator = torch.Generator().manual_seed(seed)
+    start, drift = torch.randn(2, samples, tokens, width, generator=generator)
+    return [start + 0.02 * i * drift for i in range(steps)]
