@@ -53,3 +53,8 @@ def test_failing_node_raises_its_message(server: ComfyServer) -> None:
 
 def test_stays_usable_after_a_failure(server: ComfyServer) -> None:
     assert server.run(picture_graph(color=0))["status"]["completed"]
+
+
+def test_pack_is_loaded(server: ComfyServer) -> None:
+    assert "FastCache" in server.object_info()
+    assert "IMPORT FAILED" not in server.log()
