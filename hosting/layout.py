@@ -7,11 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
-FOLDERS = ("custom_nodes", "models/diffusion_models", "input", "output", "temp", "user")
+FOLDERS = ("custom_nodes", "models/diffusion_models", "models/embeddings", "input", "output", "temp", "user")
 LINKS = {
     ".": "custom_nodes/ComfyUI-FastCache",
     "demo/comfy_nodes": "custom_nodes/fastcache_demo_nodes",
     "demo/model/fastcache_demo_dit.safetensors": "models/diffusion_models/fastcache_demo_dit.safetensors",
+    "demo/model/fastcache_demo_words.safetensors": "models/embeddings/fastcache_demo_words.safetensors",
 }
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "out")
 

@@ -6,6 +6,7 @@ Linked into the development ComfyUI only; the published pack does not contain it
 from __future__ import annotations
 
 import folder_paths
+import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors import safe_open
 
@@ -50,7 +51,7 @@ class FastCacheDemoPrompt(io.ComfyNode):
     def execute(cls, prompts: str) -> io.NodeOutput:
         table, words, none = read_table(folder_paths.get_full_path_or_raise("embeddings", WORDS_FILE))
         rows = [parse_prompt(line, words, none) for line in prompts.splitlines() if line.strip()]
-        return io.NodeOutput([[table[rows or [none]], {}]])
+        return io.NodeOutput([[table[torch.tensor(rows or [none])], {}]])
 
 
 class DemoExtension(ComfyExtension):
