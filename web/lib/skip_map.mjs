@@ -133,14 +133,14 @@ export class SkipMap {
 
   /**
    * Write what is under the pointer, or the selected evaluation, on the line under the canvas.
-   * @param {PointerEvent | null} event
+   * @param {MouseEvent | null} event
    */
   describe(event) {
     if (!this.report?.evaluations) return;
     this.hover.textContent = (event && this.textAt(event)) ?? evaluationText(this.report, this.selected);
   }
 
-  /** @param {PointerEvent} event @returns {string | null} */
+  /** @param {MouseEvent} event @returns {string | null} */
   textAt(event) {
     const report = /** @type {SkipReport} */ (this.report);
     const { x, y, layout } = this.locate(event);
@@ -155,7 +155,9 @@ export class SkipMap {
     if (!this.report?.evaluations) return;
     const { x, y, layout } = this.locate(event);
     const evaluation = columnHit(layout, x, y);
-    if (evaluation !== null) this.select(evaluation);
+    if (evaluation === null) return;
+    this.select(evaluation);
+    this.describe(event);
   }
 
   /** Where an event lies on the canvas: the graph's zoom is a CSS transform, so screen and CSS pixels differ.

@@ -1,0 +1,93 @@
+"""Fixtures of the browser tests: Chromium on the frontend that the real ComfyUI serves, in both ways to draw nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+if TYPE_CHECKING:
+    from hosting.comfy_server import ComfyServer
+
+ROOT = Path(__file__).resolve().parents[2]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# Settings are the server's: each page sets those that another one may have changed.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingNodesWarning": True}
+READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium from FASTCACHE_CHROMIUM."""
+    executable = os.environ.get("FASTCACHE_CHROMIUM")
+    if not executable:
+        pytest.fail(
+            "The environment variable FASTCACHE_CHROMIUM does not name a Chromium. "
+            "Start browser tests with 'python3 dev.py test browser'.",
+            pytrace=False,
+        )
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=["classic", "nodes2"])
+def nodes(request: pytest.FixtureRequest) -> str:
+    """How the frontend draws nodes: on its canvas, or as elements (Nodes 2.0)."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def web_folder(server: ComfyServer) -> str:
+    """The URL path under which ComfyUI serves the pack's web folder."""
+    return next(path for path in server.get("/extensions") if path.endswith("/fastcache.js")).rsplit("/", 1)[0]
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """Errors and warnings from the pack's scripts; those that a test leaves here make it fail."""
+    return []
+
+
+@pytest.fixture
+def page(server: ComfyServer, browser: Browser, nodes: str, web_folder: str, complaints: list[str]) -> Iterator[Page]:
+    """ComfyUI's page, ready for use."""
+    server.post("/settings", SETTINGS | {"Comfy.VueNodes.Enabled": nodes == "nodes2"})
+
+    def hear(text: str, source: str) -> None:
+        if web_folder in source:
+            complaints.append(text)
+
+    context = browser.new_context(viewport={"width": 1600, "height": 1200})
+    opened = context.new_page()
+    opened.on("pageerror", lambda error: hear(str(error), error.stack or ""))
+    opened.on("console", lambda said: said.type in ("warning", "error") and hear(said.text, said.location["url"]))
+    opened.goto(server.url)
+    opened.wait_for_function(READY)
+    yield opened
+    context.close()
+    assert not complaints, complaints
+
+
+@pytest.fixture
+def screenshots() -> Path:
+    """Where the tests leave pictures of what they saw."""
+    folder = ROOT / "out/browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def preview_workflows() -> list[Path]:
+    """The pack's templates that contain a FastCache Preview."""
+    found = []
+    for path in sorted((ROOT / "workflows").glob("*.json")):
+        types = [node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]]
+        if "FastCachePreview" in types:
+            found.append(path)
+    return found

@@ -1,0 +1,106 @@
+"""The preview node in the real frontend: what it draws is what the run's report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import preview_workflows
+from tests.browser.preview_page import PreviewPage, report_of, token_mask
+from tests.unit.test_rendering import rendering
+
+if TYPE_CHECKING:
+    from hosting.comfy_server import ComfyServer
+
+
+@pytest.fixture(params=preview_workflows(), ids=lambda path: path.stem)
+def preview(request: pytest.FixtureRequest, page: Page, server: ComfyServer, web_folder: str) -> PreviewPage:
+    """The preview node of each template that has one, before the first run."""
+    opened = PreviewPage(page, server, web_folder)
+    opened.load(request.param)
+    return opened
+
+
+def test_templates_show_the_preview() -> None:
+    assert preview_workflows(), "No workflow in workflows/ contains a FastCachePreview node."
+
+
+def test_before_the_first_run(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    assert preview.missing_types() == []
+    assert preview.page.get_by_text("Missing Node Types").count() == 0
+    assert preview.data["state"] == "empty"
+    assert preview.text("message") == "Run the workflow to see what was skipped."
+    preview.page.screenshot(path=screenshots / f"empty_{nodes}.png")
+
+
+def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    report = report_of(preview.queue())
+    preview.page.screenshot(path=screenshots / f"preview_{nodes}.png")
+    data = preview.data
+    assert data["state"] == "report"
+    assert int(data["evaluations"]) == len(report["computed"]) > 1
+    assert int(data["blocks"]) == len(report["blocks"]) > 1
+    assert float(data["computedFraction"]) == report["computed_fraction"]
+    assert preview.text("totals") == rendering.totals_text(report)
+    assert preview.text("notes") == " ".join(report["notes"])
+    expected = [[list(rendering.shade(fraction)) for fraction in row] for row in report["computed"]]
+    assert preview.drawn(report)["cells"] == expected
+    check_tokens(preview, report, int(data["selected"]) - 1)
+
+
+def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
+    report = report_of(preview.queue())
+    preview.press("Home")
+    for evaluation in range(len(report["computed"])):
+        assert preview.data["selected"] == str(evaluation + 1)
+        assert preview.text("hover").startswith(f"evaluation {evaluation + 1} of {len(report['computed'])} (sigma ")
+        check_tokens(preview, report, evaluation)
+        preview.press("ArrowRight")
+
+
+def test_pointer_tells_and_selects(preview: PreviewPage) -> None:
+    report = report_of(preview.queue())
+    grid = preview.drawn(report)["grid"]
+    states = {0.0: "predicted", 1.0: "computed"}
+    for evaluation, block in [(0, 0), (len(report["computed"]) // 2, len(report["blocks"]) - 1)]:
+        x = grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
+        y = grid["rows"][block] + 0.5 * grid["cellHeight"]
+        preview.point_at(x, y, click=True)
+        told = preview.text("hover")
+        state = states.get(report["computed"][evaluation][block], "partial")
+        assert told.startswith(f"evaluation {evaluation + 1} of "), told
+        assert f", {report['blocks'][block]}: {state}" in told
+        assert preview.data["selected"] == str(evaluation + 1)
+
+
+def test_history_fills_the_map(preview: PreviewPage) -> None:
+    """Opening a job from the history loads its workflow, then hands out its outputs."""
+    entry = preview.queue()
+    workflow = preview.page.evaluate("() => app.graph.serialize()")
+    preview.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+    assert preview.data["state"] == "empty"
+    preview.page.evaluate("(outputs) => { app.nodeOutputs = outputs; }", entry["outputs"])
+    assert preview.data["state"] == "report"
+    assert float(preview.data["computedFraction"]) == report_of(entry)["computed_fraction"]
+
+
+def test_report_that_cannot_be_read_is_explained(preview: PreviewPage, complaints: list[str]) -> None:
+    """Another version's report gives a sentence and one warning; nothing is thrown."""
+    preview.receive({"fastcache_report": [{"schema": "other.report/9"}]})
+    sentence = 'The report has the schema "other.report/9"; this preview reads "fastcache.report/1".'
+    assert preview.data["state"] == "error"
+    assert preview.text("message") == sentence
+    assert complaints == [f"FastCache preview: {sentence}"]
+    complaints.clear()
+
+
+def check_tokens(preview: PreviewPage, report: dict, evaluation: int) -> None:
+    """The tiles show the masks of this evaluation, bit for bit."""
+    mask = token_mask(report, evaluation)
+    assert int(preview.data["tokensComputed"]) == mask.sum()
+    for tile in preview.drawn(report)["tiles"]:
+        bits = mask[tile["sample"], tile["frame"]]
+        assert tile["colours"] == [[list(rendering.shade(bit)) for bit in row] for row in bits]
