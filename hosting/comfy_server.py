@@ -104,6 +104,13 @@ class ComfyServer:
         """Queue a graph and wait for it. Outputs are in entry["outputs"][node id]."""
         return self.wait(self.queue(graph), timeout)
 
+    def node_seconds(self, prompt_id: str, node: str) -> float:
+        """How long a node of a graph that has run took; 0 when ComfyUI had its outputs cached."""
+        events = self.events.all("executing") if self.events else []
+        mine = [event for event in events if event["data"].get("prompt_id") == prompt_id]
+        spans = zip(mine, mine[1:], strict=False)
+        return sum(after["at"] - event["at"] for event, after in spans if event["data"]["node"] == node)
+
     def image(self, reference: Mapping[str, str]) -> Image.Image:
         """The picture behind a reference {"filename", "subfolder", "type"} from a node's output."""
         picture = Image.open(io.BytesIO(self.process.fetch(f"/view?{urlencode(reference)}")))

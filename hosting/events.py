@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,10 @@ Event = dict[str, Any]
 
 
 class EventListener:
-    """Listens until `close()`. Keeps events in order: {"type": str, "data": object}; binary ones as type "binary"."""
+    """Listens until `close()`. Keeps events in order: {"type": str, "data": object, "at": monotonic seconds}.
+
+    Binary ones have the type "binary".
+    """
 
     def __init__(self, url: str):
         self._url = url
@@ -43,7 +47,7 @@ class EventListener:
 
     def _add(self, event: Event) -> None:
         with self._changed:
-            self._events.append(event)
+            self._events.append({**event, "at": time.monotonic()})
             self._changed.notify_all()
 
     def all(self, type_: str | None = None) -> list[Event]:
