@@ -27,9 +27,16 @@ function addSkipMap(node) {
   const options = { serialize: false, getMinHeight: () => MIN_HEIGHT };
   const widget = node.addDOMWidget("skip_map", "fastcache_skip_map", map.element, options);
   widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow file
+  map.element.addEventListener("wheel", zoomGraph);
   node.setSize(FIRST_SIZE.map((size, axis) => Math.max(size, node.size[axis])));
   chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
   chain(node, "onRemoved", () => map.dispose());
+}
+
+/** Zoom the graph under the pointer: the canvas gets no wheel events from elements above it, Nodes 2.0 does by itself.
+ * @param {WheelEvent} event */
+function zoomGraph(event) {
+  if (!app.extensionManager.setting.get("Comfy.VueNodes.Enabled")) app.canvas.processMouseWheel(event);
 }
 
 /** @param {any} node @param {any} output what the node gave to the interface */

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Colour = list[int]
 
-PREVIEW_NODE = "app.graph.nodes.find((node) => node.comfyClass === 'FastCachePreview')"
+# The node may lie in a subgraph, which is then the only one.
+PREVIEW_NODE = """[...app.graph.nodes, ...app.graph.nodes.flatMap((node) => node.subgraph?.nodes ?? [])]
+    .find((node) => node.comfyClass === "FastCachePreview")"""
 ELEMENT = f"() => {PREVIEW_NODE}.widgets.find((widget) => widget.type === 'fastcache_skip_map').element"
 CENTRE = f"""() => {{
     app.canvas.ds.scale = 1;
@@ -90,6 +92,10 @@ class PreviewPage:
         )
         return [kind for kind in self.page.evaluate(script) if kind not in ("Note", "MarkdownNote")]
 
+    def convert_to_subgraph(self) -> None:
+        """Put the preview node into a subgraph of its own."""
+        self.page.evaluate(f"() => {{ app.graph.convertToSubgraph(new Set([{PREVIEW_NODE}])); }}")
+
     def queue(self, timeout: float = 300) -> dict[str, Any]:
         """Queue the workflow from the page, wait until it has run, and return its history entry."""
         known = set(self.server.get("/history"))
@@ -120,8 +126,8 @@ class PreviewPage:
         self.page.keyboard.press(key)
 
     def point_at(self, x: float, y: float, *, click: bool = False) -> None:
-        """Move the real pointer to a point of the canvas, in its own pixels."""
-        box = self.element.query_selector("canvas").bounding_box()
+        """Move the real pointer to a point of the canvas (or of the message in its place), in its own pixels."""
+        box = self.element.query_selector(".stage").bounding_box()
         self.page.mouse.move(box["x"] + x, box["y"] + y)
         if click:
             self.page.mouse.click(box["x"] + x, box["y"] + y)

@@ -31,6 +31,7 @@ def test_templates_show_the_preview() -> None:
 def test_before_the_first_run(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
     assert preview.missing_types() == []
     assert preview.page.get_by_text("Missing Node Types").count() == 0
+    assert preview.page.locator(".p-toast-message").all_inner_texts() == []
     assert preview.data["state"] == "empty"
     assert preview.text("message") == "Run the workflow to see what was skipped."
     preview.page.screenshot(path=screenshots / f"empty_{nodes}.png")
@@ -76,15 +77,30 @@ def test_pointer_tells_and_selects(preview: PreviewPage) -> None:
         assert preview.data["selected"] == str(evaluation + 1)
 
 
+def test_wheel_over_the_map_zooms_the_graph(preview: PreviewPage) -> None:
+    before = preview.page.evaluate("() => app.canvas.ds.scale")
+    preview.point_at(50, 50)
+    preview.page.mouse.wheel(0, -120)
+    preview.page.wait_for_function("(before) => app.canvas.ds.scale > before", arg=before)
+
+
 def test_history_fills_the_map(preview: PreviewPage) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs."""
     entry = preview.queue()
-    workflow = preview.page.evaluate("() => app.graph.serialize()")
-    preview.page.evaluate("(workflow) => app.loadGraphData(workflow)", workflow)
+    preview.page.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     assert preview.data["state"] == "empty"
     preview.page.evaluate("(outputs) => { app.nodeOutputs = outputs; }", entry["outputs"])
     assert preview.data["state"] == "report"
     assert float(preview.data["computedFraction"]) == report_of(entry)["computed_fraction"]
+
+
+def test_map_works_in_a_subgraph(preview: PreviewPage) -> None:
+    """Converting the node to a subgraph makes a new node, under another id; the next run must fill its map."""
+    report = report_of(preview.queue())
+    preview.convert_to_subgraph()
+    entry = preview.queue()
+    assert report_of(entry)["computed"] == report["computed"]
+    assert preview.data["state"] == "report"
 
 
 def test_report_that_cannot_be_read_is_explained(preview: PreviewPage, complaints: list[str]) -> None:
