@@ -1,0 +1,72 @@
+"""Toy models of the supported families, and one that is not supported, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demo.graphs import Graph, node
+
+from .test_fastcache import DEFAULTS, sample
+
+
+def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size: int = 32, cfg: float = 2.0) -> Graph:
+    graph = {
+        "toy": node("FastCacheToyModel", family=family),
+        "positive": node("FastCacheToyConditioning", seed=1, tokens=6),
+        "negative": node("FastCacheToyConditioning", seed=2, tokens=6),
+        "vae": node("VAELoader", vae_name="pixel_space"),
+        "canvas": node("EmptyImage", width=size, height=size, batch_size=2, color=0x804020),
+        "pixels": node("VAEEncode", pixels=["canvas", 0], vae=["vae", 0]),
+        "empty": node("EmptyLatentImage", width=8 * size, height=8 * size, batch_size=2),
+    }
+    model = "toy" if fastcache is None else "fastcache"
+    if fastcache is not None:
+        graph["fastcache"] = node("FastCache", model=["toy", 0], **(DEFAULTS | fastcache))
+        graph["preview"] = node("FastCachePreview", model=["fastcache", 0], after_sample=["sample", 0])
+    graph["sample"] = node(
+        "KSampler",
+        model=[model, 0],
+        positive=["positive", 0],
+        negative=["negative", 0],
+        latent_image=["empty" if family == "unet" else "pixels", 0],
+        seed=3,
+        steps=steps,
+        cfg=cfg,
+        sampler_name="euler",
+        scheduler="simple",
+        denoise=1.0,
+    )
+    return graph
+
+
+@pytest.mark.parametrize("family", ["flux", "chroma"])
+def test_a_supported_family_skips_blocks_and_is_exact_when_it_does_not(server, family):
+    reference, _ = sample(server, toy_graph(family))
+    idle, report = sample(server, toy_graph(family, {"block_threshold": 1e-6}))
+    assert np.array_equal(idle, reference)
+    assert report["run"]["family"] == family
+    assert report["blocks"] == [*(f"double {i}" for i in range(2)), *(f"single {i}" for i in range(3))]
+    assert report["tokens"]["grid"] == [1, 16, 16]
+    _, report = sample(server, toy_graph(family, {"block_threshold": 10.0}))
+    assert report["computed_fraction"] < 0.7
+
+
+@pytest.mark.parametrize("family", ["flux", "chroma"])
+def test_tokens_are_selected_with_keys_and_values_of_all(server, family):
+    reference, _ = sample(server, toy_graph(family))
+    everything, report = sample(server, toy_graph(family, {"block_threshold": 0.0, "token_threshold": 1e-9}))
+    assert np.array_equal(everything, reference)
+    some, report = sample(server, toy_graph(family, {"block_threshold": 0.0, "token_threshold": 0.02}))
+    assert 0.2 < report["computed_fraction"] < 1, report["notes"]
+    assert np.isfinite(some).all()
+
+
+def test_an_unsupported_model_runs_unpatched_and_says_so(server):
+    reference, _ = sample(server, toy_graph("unet"))
+    cached, report = sample(server, toy_graph("unet", {}))
+    assert np.array_equal(cached, reference)
+    assert report["run"]["family"] is None and report["computed"] == []
+    sentence = "UNetModel is not a supported model; it runs without FastCache."
+    assert report["notes"] == [sentence]
+    assert sentence in server.log()

@@ -1,0 +1,224 @@
+"""FastCache in a real ComfyUI, on the demo model: what is skipped, what it costs, that nothing stays behind."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from demo.graphs import Graph, demo_graph, node
+from fastcache_core.metrics import psnr
+from hosting.comfy_server import ComfyServer
+from hosting.process import ComfyError
+
+DEFAULTS = {
+    "block_threshold": 0.15,
+    "token_threshold": 0.0,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "max_consecutive_skips": 3,
+    "cache_device": "main",
+}
+PROMPTS = ("red trousers", "blue boot", "green bag")
+_fresh = itertools.count()
+
+
+def sample(server: ComfyServer, graph: Graph) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """The latents, bit for bit as the sampler made them, and the report. Every call samples anew."""
+    name = f"latent_{next(_fresh)}"
+    graph = {key: value for key, value in graph.items() if key not in ("decode", "save", "map")}
+    graph["latent_file"] = node("SaveLatent", samples=["sample", 0], filename_prefix=name)
+    outputs = server.run(graph)["outputs"]
+    (path,) = (server.base / "output").glob(f"{name}_*.latent")
+    latents = load_file(path)["latent_tensor"]
+    return latents, outputs["preview"]["fastcache_report"][0] if "preview" in outputs else None
+
+
+def graph(seed: int = 7, fastcache: dict[str, Any] | None = None, **options: Any) -> Graph:
+    """The demo's graph; fastcache: changes to the default widget values, None for a graph without the node."""
+    settings = None if fastcache is None else DEFAULTS | fastcache
+    return demo_graph(seed, fastcache=settings, prompts=PROMPTS, **options)
+
+
+def forget(server: ComfyServer) -> None:
+    """Make ComfyUI drop cached node outputs and unload models, so that the next graph really runs."""
+    server.post("/free", {"unload_models": True, "free_memory": True})
+
+
+def pictures(latents: np.ndarray) -> np.ndarray:
+    return np.clip(latents / 2 + 0.5, 0, 1)
+
+
+def test_widget_defaults_are_the_documented_ones(server):
+    inputs = server.object_info()["FastCache"]["input"]["required"]
+    assert {name: spec[1]["default"] for name, spec in inputs.items() if "default" in spec[1]} == DEFAULTS
+    assert all(spec[1].get("tooltip") for spec in inputs.values())
+
+
+def quality(latents: np.ndarray, reference: np.ndarray) -> float:
+    """Mean over images of the PSNR in dB."""
+    pairs = zip(pictures(latents), pictures(reference), strict=True)
+    return float(np.mean([psnr(a, b) for a, b in pairs]))
+
+
+def test_default_settings_skip_work_and_stay_close(server):
+    reference, _ = sample(server, demo_graph(7))
+    cached, report = sample(server, demo_graph(7, fastcache=DEFAULTS))
+    shorter, _ = sample(server, demo_graph(7, steps=12))
+    assert report["run"]["family"] == "hunyuan_video"
+    assert report["run"]["sampler_evaluations"] == 20
+    assert report["run"]["branches"] == ["cond", "uncond"]
+    assert report["computed_fraction"] <= 0.6
+    assert np.mean(report["computed"]) == pytest.approx(report["computed_fraction"], abs=1e-3)
+    assert quality(cached, reference) >= 40
+    assert quality(cached, reference) >= quality(shorter, reference) + 3
+
+
+def test_thresholds_at_zero_are_bit_identical_to_no_node(server):
+    reference, _ = sample(server, graph())
+    forget(server)
+    off, report = sample(server, graph(fastcache={"block_threshold": 0.0, "token_threshold": 0.0}))
+    assert np.array_equal(off, reference)
+    assert report["computed"] == [] and report["computed_fraction"] == 1
+    assert "Switched off" in report["notes"][0]
+
+
+def test_engine_that_skips_nothing_is_bit_identical_to_no_node(server):
+    reference, _ = sample(server, graph())
+    idle, report = sample(server, graph(fastcache={"block_threshold": 1e-6}))
+    assert np.array_equal(idle, reference)
+    assert report["notes"][0].startswith("Nothing was skipped; smallest change seen 0.0")
+    assert report["notes"][0] in server.log()
+
+
+def test_bypassed_after_a_cached_run_nothing_is_left(server):
+    before, _ = sample(server, graph(seed=11))
+    cached, report = sample(server, graph(seed=11, fastcache={}))
+    assert report["computed_fraction"] < 1 and not np.array_equal(cached, before)
+    # Ctrl+B on the node: the frontend connects its model input to what follows, as in a graph without it.
+    without_cache = graph(seed=11)
+    without_cache["sample"]["inputs"]["denoise"] = 0.9999999  # another input, so that the sampler runs again
+    after, _ = sample(server, without_cache)
+    assert np.array_equal(after, before)
+
+
+def test_every_queued_run_skips_again(server):
+    fractions = [sample(server, graph(seed=seed, fastcache={}))[1]["computed_fraction"] for seed in (21, 22, 23)]
+    assert max(fractions) < 0.75
+
+
+def test_token_selector_computes_some_tokens_and_keeps_close(server):
+    reference, _ = sample(server, graph())
+    cached, report = sample(server, graph(fastcache={"block_threshold": 0.0, "token_threshold": 0.01}))
+    computed = np.array(report["computed"])
+    assert report["run"]["level"] == "block"
+    assert ((computed > 0) & (computed < 1)).any()
+    assert report["computed_fraction"] < 0.9
+    assert report["tokens"]["grid"] == [1, 8, 8] and report["tokens"]["samples"] == len(PROMPTS)
+    assert quality(cached, reference) > 35
+
+
+@pytest.mark.parametrize(
+    ("sampler", "evaluations"),
+    [("heun", 39), ("dpm_2", 39), ("dpmpp_2m", 20), ("euler_ancestral", 20), ("dpmpp_sde", 39), ("uni_pc", 20)],
+)
+def test_samplers_of_every_kind(server, sampler, evaluations):
+    reference, _ = sample(server, graph(sampler_name=sampler))
+    cached, report = sample(server, graph(fastcache={}, sampler_name=sampler))
+    assert abs(report["run"]["sampler_evaluations"] - evaluations) <= 1
+    assert report["computed"][-1] == [1] * 16
+    assert quality(cached, reference) > 20
+
+
+def test_without_guidance_there_is_one_branch(server):
+    _, report = sample(server, graph(fastcache={}, cfg=1.0))
+    assert report["run"]["branches"] == ["cond"]
+    assert report["computed_fraction"] < 0.75
+
+
+def test_two_samplers_of_different_size_and_length_share_one_patched_model(server):
+    both = graph(fastcache={})
+    both["canvas 2"] = node("EmptyImage", width=48, height=32, batch_size=1, color=0)
+    both["latent 2"] = node("VAEEncode", pixels=["canvas 2", 0], vae=["vae", 0])
+    second = {**both["sample"]["inputs"], "latent_image": ["latent 2", 0], "steps": 14, "positive": ["one", 0]}
+    both["one"] = node("FastCacheDemoPrompt", prompts="red bag")
+    both["sample 2"] = node("KSampler", **second)
+    both["preview"]["inputs"]["after_sample"] = ["sample 2", 0]
+    both["save 2"] = node("SaveLatent", samples=["sample 2", 0], filename_prefix="second")
+    before = len(server.log())
+    sample(server, both)
+    assert sorted(re.findall(r"skipped in \d+ of (\d+) evaluations", server.log()[before:])) == ["14", "20"]
+
+
+def test_the_last_of_two_nodes_in_a_row_counts(server):
+    twice = graph(fastcache={})
+    twice["first"] = node("FastCache", model=["shift", 0], **(DEFAULTS | {"block_threshold": 5.0}))
+    twice["fastcache"]["inputs"]["model"] = ["first", 0]
+    once, _ = sample(server, graph(fastcache={}))
+    got, report = sample(server, twice)
+    assert np.array_equal(got, once)
+    assert report["run"]["block_threshold"] == 0.15
+    assert "settings of the last node count" in server.log()
+
+
+def test_offloaded_cache_gives_the_same_result(server):
+    main, _ = sample(server, graph(fastcache={}))
+    offloaded, _ = sample(server, graph(fastcache={"cache_device": "offload"}))
+    assert np.array_equal(main, offloaded)
+
+
+def test_start_and_end_percent_leave_the_ends_alone(server):
+    _, report = sample(server, graph(fastcache={"start_percent": 0.3, "end_percent": 0.7}))
+    skipped = [i for i, row in enumerate(report["computed"]) if row[0] == 0]
+    assert skipped and all(0.3 <= 1 - report["run"]["sigmas"][i] <= 0.7 for i in skipped)
+
+
+def test_four_steps_are_left_alone_with_a_reason(server):
+    reference, _ = sample(server, graph(steps=4))
+    cached, report = sample(server, graph(fastcache={}, steps=4))
+    assert np.array_equal(cached, reference)
+    assert "4 steps are too few" in report["reason_texts"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"start_percent": 1.5}, "start_percent is 1.5, but it must lie between 0 and 1"),
+        ({"start_percent": 0.8, "end_percent": 0.2}, "must be below end_percent"),
+        ({"block_threshold": float("nan")}, "block_threshold is nan"),
+        ({"block_threshold": -1}, "block_threshold is -1"),
+        ({"max_consecutive_skips": 0}, "max_consecutive_skips is 0"),
+        ({"cache_device": "disk"}, "cache_device"),
+    ],
+)
+def test_invalid_widget_values_are_refused_before_sampling(server, change, sentence):
+    with pytest.raises(ComfyError, match=".") as refusal:
+        sample(server, graph(fastcache=change))
+    assert sentence in str(refusal.value)
+
+
+def test_a_connected_invalid_value_is_refused_too(server):
+    connected = graph(fastcache={})
+    connected["number"] = node("PrimitiveFloat", value=-3.0)
+    connected["fastcache"]["inputs"]["block_threshold"] = ["number", 0]
+    with pytest.raises(ComfyError, match="block_threshold is -3"):
+        sample(server, connected)
+
+
+def test_the_string_output_is_the_report(server):
+    shown = graph(fastcache={})
+    shown["text"] = node("PreviewAny", source=["preview", 1])
+    outputs = server.run(shown)["outputs"]
+    assert json.loads(outputs["text"]["text"][0]) == outputs["preview"]["fastcache_report"][0]
+
+
+def test_preview_of_a_model_without_fastcache_says_what_to_connect(server):
+    plain = graph()
+    plain["preview"] = node("FastCachePreview", model=["shift", 0], after_sample=["sample", 0])
+    with pytest.raises(ComfyError, match="connect FastCache's MODEL output"):
+        sample(server, plain)
