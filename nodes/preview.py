@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
 from .host import last_report
 from .rendering import render_report
+
+log = logging.getLogger(__name__)
 
 
 class FastCachePreview(io.ComfyNode):
@@ -48,5 +52,14 @@ class FastCachePreview(io.ComfyNode):
         report = last_report(model)
         if report is None:
             raise ValueError("No sampling run yet: connect after_sample to the sampler that uses this FastCache model.")
-        picture = torch.from_numpy(render_report(report))[None]
+        picture = torch.from_numpy(draw(report))[None]
         return io.NodeOutput(picture, json.dumps(report), ui={"fastcache_report": [report]})
+
+
+def draw(report: dict) -> np.ndarray:
+    """The report's picture; a blank one when it cannot be drawn, since a picture must not fail a run."""
+    try:
+        return render_report(report)
+    except ValueError as problem:
+        log.warning("FastCache Preview: the report could not be drawn. %s", problem)
+        return np.zeros((64, 64, 3), np.float32)
