@@ -5,29 +5,28 @@
                               PARTIAL:  y = h + r(sigma), y[active] = block(h[active] | keys and values of all tokens)
 
 `block cache` chooses blocks, `token selector` chooses tokens; other methods are other rules (policies.py) and
-predictors (predictors.py) for this same loop. The decision is one per evaluation, taken when its first block is
-reached, with one device synchronisation; residuals are kept per branch (conditioning), so that a batch may be cut into
-branches differently from one evaluation to the next. A *site* is what is predicted at once: one block, or a list of
-blocks, whose first block then returns the prediction and whose others pass it on.
+predictors (predictors.py) for this same loop. Decisions are one per evaluation (decisions.py); residuals are kept per
+branch (conditioning), so that a batch may be cut into branches differently from one evaluation to the next. A *site* is
+what is predicted at once: one block, or a list of blocks, whose first block then returns the prediction and whose
+others pass it on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import torch
 from torch import Tensor
 
 from .config import FastCacheConfig
-from .policies import Facts, reason_to_compute
+from .decisions import Decider, Decision, Evaluation
 from .predictors import History
 from .report import Report
-from .signals import relative_change, token_saliency
-from .state import Branch, KeysValues, Lead, RunState, TokenAnchors
-from .tokens import Span, active_indices, choose_active, gather_tokens, scatter_tokens
+from .state import Branch, KeysValues, RunState
+from .tokens import Span, gather_tokens, scatter_tokens
 
 Streams = dict[str, Tensor]
 
@@ -65,6 +64,12 @@ class BlockCall:
     compute: Callable[[Streams, Attending | None], Streams]
     no_tokens: str | None = None
 
+    def entry(self, branches: int) -> Tensor:
+        """The image tokens of the first branch: [samples, tokens, width]."""
+        name, span = self.image
+        h = self.streams[name]
+        return h[: len(h) // branches, span.start : span.stop]
+
 
 @dataclass(frozen=True)
 class Site:
@@ -72,25 +77,6 @@ class Site:
 
     first: int
     last: int
-
-
-@dataclass
-class Decision:
-    """What to do at one evaluation, for all blocks and branches. active [samples, k] selects tokens when not None."""
-
-    predict: bool
-    reason: str
-    change: float | None
-    active: Tensor | None = None
-    mask: Tensor | None = None
-
-
-@dataclass
-class Evaluation:
-    """One call of the denoiser for one sigma."""
-
-    sigma: float | Tensor
-    decisions: dict[Hashable, Decision] = field(default_factory=dict)
 
 
 class Run:
@@ -112,18 +98,16 @@ class Run:
         cache_device: torch.device | None = None,
         separate: str | None = None,
     ):
-        self.config, self.sigma_window = config, sigma_window
-        self.cache_device, self.separate = cache_device, separate
-        self.steps = len(sigmas) - 1
-        self.last_sigma = min((s for s in sigmas if s > 0), default=0.0)
-        self.selecting = config.token_selector.threshold > 0
+        self.config, self.cache_device, self.separate = config, cache_device, separate
+        self.decider = Decider(config, sigmas, sigma_window)
         self.report = Report(list(blocks))
         self.report.run = {"level": self.level, "predictor": self.predictor, **config.describe()}
         self.state = RunState()
         self.sites = self._sites(lists)
-        self.skips, self.accumulated = 0, 0.0
-        self.synchronisations = 0
+        self._evaluation: Evaluation | None = None
         self._branches: list[Branch] = []
+        self._entered: Site | None = None
+        self._predictable = False
         self._pending: Streams = {}
         self._computing = 0.0
 
@@ -131,7 +115,7 @@ class Run:
     def level(self) -> str:
         """`block` or `stack`, what `auto` stands for with these settings."""
         wanted = self.config.block_cache.level
-        return "block" if self.selecting or self.separate else "stack" if wanted == "auto" else wanted
+        return "block" if self.decider.selecting or self.separate else "stack" if wanted == "auto" else wanted
 
     @property
     def predictor(self) -> str:
@@ -143,28 +127,29 @@ class Run:
             return {i: Site(i, i) for i in range(len(self.report.blocks))}
         return {i: Site(first, last) for first, last in lists for i in range(first, last + 1)}
 
-    # The host calls these three, from the outside in.
+    # The host calls these, from the outside in.
 
     def begin_evaluation(self, sigma: float | Tensor) -> None:
         """A scalar tensor is read with this evaluation's other measurements, in one synchronisation."""
-        self.evaluation = Evaluation(sigma)
+        self._evaluation = Evaluation(len(self.report.evaluations), sigma)
         self.report.begin()
 
     def begin_call(self, branches: Sequence[Hashable]) -> None:
         """A model call starts, whose batch is made of these branches in equal parts."""
         self._branches = [self.state.branch(key) for key in branches]
-        self._pending = {}
+        self._entered, self._pending = None, {}
 
     def end_evaluation(self) -> None:
-        self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes)
-        for decision in list(self.evaluation.decisions.values())[:1]:
-            self.skips = self.skips + 1 if decision.predict else 0
-            self.accumulated = decision.change if decision.predict and decision.change is not None else 0.0
+        self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
+        self.decider.end(self._evaluation)
+        self._evaluation = None
 
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
+        if self._evaluation is None or not self._branches:
+            return call.compute(call.streams, None)  # somebody runs the model outside of sampling
         begun, computing = time.perf_counter(), self._computing
-        decision = self._decision(call)
+        decision = self._decide(call)
         action, reason = self._action(call, decision)
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         streams = step(call, decision)
@@ -174,78 +159,24 @@ class Run:
 
     # Deciding.
 
-    def _decision(self, call: BlockCall) -> Decision:
-        """This evaluation's decision for inputs of this layout; taken by its first call, whatever its branches."""
-        name, span = call.image
-        samples = len(call.streams[name]) // len(self._branches)
-        layout = (call.sequence, samples, call.streams[name].shape[-1])
-        if layout not in self.evaluation.decisions:
-            entry = call.streams[name][:samples, span.start : span.stop]
-            self.evaluation.decisions[layout] = self._decide(layout, entry, call.no_tokens)
-        return self.evaluation.decisions[layout]
-
-    def _decide(self, layout: Hashable, h: Tensor, no_tokens: str | None) -> Decision:
-        """h: entry state [samples, tokens, width] of the evaluation's first branch with this layout."""
-        lead, mask = self.state.leads.get(layout), None
-        if self.selecting and no_tokens:
-            self.report.note(f"Tokens are not selected: {no_tokens}.")
-        elif self.selecting and lead is not None:
-            mask = choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
-        change, fewest, most = self._measure(None if lead is None else relative_change(h, lead.entry), mask)
-
-        facts = self._facts(None if change is None else change + self.accumulated)
-        config = self.config.block_cache
-        why = reason_to_compute(facts, config)
-        decision = Decision(why is None, why or f"predicted: change within {config.threshold:g}", facts.change)
-        free = facts.in_window and not facts.is_last and facts.index >= config.warmup_evaluations
-        if not decision.predict and mask is not None and free and fewest < h.shape[1]:
-            decision.mask, decision.active = mask, active_indices(mask, most)
-        self._move_lead(layout, h, decision)
+    def _decide(self, call: BlockCall) -> Decision:
+        if self.decider.selecting and call.no_tokens:
+            self.report.note(f"Tokens are not selected: {call.no_tokens}.")
+        decision = self.decider.decide(self._evaluation, call.entry(len(self._branches)), call.no_tokens is None)
+        self.report.evaluations[-1].sigma = self._evaluation.sigma
         return decision
 
-    def _facts(self, change: float | None) -> Facts:
-        sigma, (high, low) = self.evaluation.sigma, self.sigma_window
-        return Facts(
-            index=len(self.report.evaluations) - 1,
-            is_last=sigma <= self.last_sigma * (1 + 1e-5),  # read back in float32
-            in_window=low <= sigma <= high,
-            change=change,
-            skips=self.skips,
-            steps=self.steps,
-        )
-
-    def _measure(self, change: Tensor | None, mask: Tensor | None) -> tuple[float | None, int, int]:
-        """The change, the fewest and the most active tokens of a sample; and the evaluation's sigma, kept in it.
-
-        All come to the host in one synchronisation.
-        """
-        self.synchronisations += 1
-        wanted = [torch.as_tensor(self.evaluation.sigma)] + ([] if change is None else [change])
-        wanted += [] if mask is None else [mask.sum(dim=1).amin(), mask.sum(dim=1).amax()]
-        device = wanted[-1].device
-        numbers = torch.stack([w.to(device, torch.float32) for w in wanted]).tolist()
-        self.evaluation.sigma = self.report.evaluations[-1].sigma = numbers[0]
-        fewest, most = (0, 0) if mask is None else (round(numbers[-2]), round(numbers[-1]))
-        return (None if change is None else numbers[1]), fewest, most
-
-    def _move_lead(self, layout: Hashable, h: Tensor, decision: Decision) -> None:
-        lead = self.state.leads.get(layout)
-        if lead is None:
-            self.state.leads[layout] = Lead(h.clone(), TokenAnchors.fresh(h) if self.selecting else None)
-            return
-        lead.entry = h.clone()
-        if lead.anchors is not None:
-            everything = torch.full(h.shape[:2], not decision.predict, device=h.device)
-            lead.anchors.move(h, everything if decision.active is None else decision.mask)
-
     def _action(self, call: BlockCall, decision: Decision) -> tuple[Action, str]:
-        """The decision, unless a branch has nothing that fits to predict from: then compute."""
-        if not decision.predict and decision.active is None:
-            return Action.COMPUTE, decision.reason
+        """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
         site = self.sites[call.index]
         if call.index == site.first:
-            self._ready = all(self._fits(branch, site, call) for branch in self._branches)
-        if not self._ready:
+            self._entered = site
+            self._predictable = all(self._fits(branch, site, call) for branch in self._branches)
+        if not decision.predict and decision.active is None:
+            return Action.COMPUTE, decision.reason
+        if self._entered != site:
+            return Action.COMPUTE, "computed: another patch took the place of blocks before it"
+        if not self._predictable:
             return Action.COMPUTE, "computed: first evaluation of this conditioning, or its size changed"
         if decision.predict:
             return Action.PREDICT, decision.reason
@@ -270,11 +201,12 @@ class Run:
     def _compute(self, call: BlockCall, decision: Decision) -> Streams:
         site = self.sites[call.index]
         if call.index == site.first:
-            # Blocks may write into their input, so what the residual needs of it is taken before.
+            # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._pending = {name: h.neg() for name, h in call.streams.items()}
-        attending = Attending(None, keep=self._keeper(call.index)) if self.selecting and not call.no_tokens else None
+        selecting = self.decider.selecting and call.no_tokens is None
+        attending = Attending(None, keep=self._keeper(call.index)) if selecting else None
         streams = self._timed(call, call.streams, attending)
-        if call.index == site.last:
+        if call.index == site.last and self._entered == site:
             self._remember(site, streams)
         return streams
 
@@ -288,10 +220,10 @@ class Run:
                 key = (site.first, name)
                 kept = branch.histories.get(key)
                 if kept is not None and kept.fits(residual):
-                    kept.remember(residual, self.evaluation.sigma)
+                    kept.remember(residual, self._evaluation.sigma)
                 else:
                     damping = 0.0 if self.predictor == "reuse" else self.config.block_cache.damping
-                    branch.histories[key] = History(residual, self.evaluation.sigma, damping, self.cache_device)
+                    branch.histories[key] = History(residual, self._evaluation.sigma, damping, self.cache_device)
 
     def _predict(self, call: BlockCall, decision: Decision) -> Streams:
         site = self.sites[call.index]
@@ -303,7 +235,7 @@ class Run:
         y = torch.empty_like(h)
         n = len(self._branches)
         for branch, part, out in zip(self._branches, h.chunk(n), y.chunk(n), strict=True):
-            branch.histories[site.first, name].predict(part, self.evaluation.sigma, out)
+            branch.histories[site.first, name].predict(part, self._evaluation.sigma, out)
         return y
 
     def _partial(self, call: BlockCall, decision: Decision) -> Streams:
@@ -324,7 +256,7 @@ class Run:
     def _remember_rows(self, site: Site, name: str, rows: Tensor, residual: Tensor) -> None:
         n = len(self._branches)
         for branch, r, part in zip(self._branches, rows.chunk(n), residual.chunk(n), strict=True):
-            branch.histories[site.first, name].remember_rows(r, part, self.evaluation.sigma)
+            branch.histories[site.first, name].remember_rows(r, part, self._evaluation.sigma)
 
     def _keeper(self, index: int) -> Callable[[Tensor, Tensor], None]:
         def keep(keys: Tensor, values: Tensor) -> None:

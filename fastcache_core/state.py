@@ -84,11 +84,10 @@ class Branch:
 @dataclass
 class RunState:
     branches: dict[Hashable, Branch] = field(default_factory=dict)
-    leads: dict[Hashable, Lead] = field(default_factory=dict)
 
     def branch(self, key: Hashable) -> Branch:
         return self.branches.setdefault(key, Branch())
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in (*self.branches.values(), *self.leads.values()))
+        return sum(branch.nbytes for branch in self.branches.values())

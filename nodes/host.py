@@ -74,6 +74,8 @@ class Sampling:
         model = guider.model_patcher.model.diffusion_model
         family = find_family(model)
         reason = self.config.off_reason
+        if guider.model_patcher.get_additional_models_with_key("multigpu"):
+            reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
         if family is None:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
         if reason is None:
@@ -97,7 +99,7 @@ class Session:
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
         blocks = family.blocks(self.model)
-        controlled = any("control" in cond for conds in guider.conds.values() for cond in conds)
+        controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         self.run = Run(
             config,
             [name for _, _, name in blocks],
@@ -142,7 +144,8 @@ class Session:
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        options = kwargs.get("transformer_options") or next(a for a in args if isinstance(a, dict) and "uuids" in a)
+        given = [kwargs.get("transformer_options"), *args]
+        options = next((a for a in given if isinstance(a, dict) and "uuids" in a), {"uuids": [], "cond_or_uncond": []})
         keys = []
         for uuid in options["uuids"]:
             keys.append((self.passes, self.seen[uuid], uuid))

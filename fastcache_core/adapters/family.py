@@ -76,7 +76,10 @@ class Family:
 
 @dataclass(frozen=True)
 class Layout:
-    """Token counts of one model call: the image grid, all image-stream tokens (with references), text tokens."""
+    """Token counts of one model call: the image grid, all image-stream tokens (with references), text tokens.
+
+    A grid that the tokens do not fill is not the right one; a row of all tokens then takes its place.
+    """
 
     grid: tuple[int, int, int]
     image: int
@@ -87,7 +90,9 @@ class Layout:
     def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], args: Arguments) -> Layout:
         """From the input's shape and the arguments of the first block, whose streams are separate."""
         image, text = (args[name].shape[1] for name in family.lists[0].streams[:2])
-        return cls(family.grid(model, shape), image, text, family.image_first(model))
+        grid = family.grid(model, shape)
+        known = grid[0] * grid[1] * grid[2] <= image
+        return cls(grid if known else (1, 1, image), image, text, family.image_first(model))
 
     def spans(self, family: Family, joint: bool) -> tuple[Span, Span]:
         """Where the grid's tokens lie in the block's image stream, and in the attention's sequence."""
@@ -121,13 +126,11 @@ def block_call(
     stream, sequence = layout.spans(family, block_list.joint)
     streams = {name: args[name] for name in block_list.streams}
     image = block_list.streams[0]
-    return BlockCall(index, streams, (image, stream), sequence, compute, why_no_tokens(family, layout, args))
+    return BlockCall(index, streams, (image, stream), sequence, compute, why_no_tokens(family, args))
 
 
-def why_no_tokens(family: Family, layout: Layout, args: Arguments) -> str | None:
+def why_no_tokens(family: Family, args: Arguments) -> str | None:
     """Why a block with these arguments cannot be run on some of its tokens, or None."""
-    if layout.grid[0] * layout.grid[1] * layout.grid[2] > layout.image:
-        return f"{layout.image} image tokens do not fill the grid {layout.grid}"
     for name in family.ungathered:
         if args.get(name) is not None:
             return f"{name} gives tokens modulations of their own"

@@ -64,6 +64,11 @@ def test_hunyuan_puts_its_reference_first_and_the_image_where_the_host_does(flag
     assert tuple(sequence) == (start, start + 24, 33)
 
 
+def test_a_grid_that_the_tokens_do_not_fill_gives_way_to_a_row():
+    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=10, text=7)
+    assert found.grid == (1, 1, 10)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_positions_are_gathered_per_sample(batch):
     table = torch.arange(batch * 5 * 4.0).reshape(batch, 1, 5, 2, 2)
@@ -75,17 +80,16 @@ def test_positions_are_gathered_per_sample(batch):
 
 
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
-    found = layout(HUNYUAN_VIDEO, model_of("x.HunyuanVideo", patch_size=[2, 2]), (1, 3, 8, 8), image=16, text=2)
     options = SimpleNamespace(plain={"transformer_options": {}})
-    assert why_no_tokens(HUNYUAN_VIDEO, found, options.plain) is None
+    assert why_no_tokens(HUNYUAN_VIDEO, options.plain) is None
     key_mask = {**options.plain, "attention_mask": torch.zeros(1, 1, 18)}
-    assert why_no_tokens(HUNYUAN_VIDEO, found, key_mask) is None
+    assert why_no_tokens(HUNYUAN_VIDEO, key_mask) is None
     full_mask = {**options.plain, "attention_mask": torch.zeros(1, 18, 18)}
-    assert "row for every query" in why_no_tokens(HUNYUAN_VIDEO, found, full_mask)
+    assert "row for every query" in why_no_tokens(HUNYUAN_VIDEO, full_mask)
     per_token = {**options.plain, "modulation_dims_img": [(0, None, 1)]}
-    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, found, per_token)
+    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, per_token)
     patched = {"transformer_options": {"patches": {"attn1_patch": [print]}}}
-    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, found, patched)
+    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, patched)
 
 
 def test_an_earlier_attention_override_still_runs_and_sees_every_key():

@@ -47,7 +47,7 @@ def test_forced_prediction_on_identical_input_equals_computing():
     blocks = [toys.attend(i, 8) for i in range(3)]
     img = toys.trajectory(1, samples=2, width=8)[0]
     run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level="block", warmup_evaluations=1)
-    run.last_sigma = 0.0
+    run.decider.last_sigma = 0.0
     first = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
     second = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
     assert computed(run) == [1, 0]
@@ -68,7 +68,10 @@ def test_change_accumulates_until_the_threshold():
     assert "change above 0.2" in report["reason_texts"][report["reasons"][4][0]]
 
 
-@given(st.lists(st.sampled_from([(("a", "bb"),), (("bb", "a"),), (("a",), ("bb",)), (("bb",), ("a",))]), min_size=7, max_size=7))
+CUTS = [(("a", "bb"),), (("bb", "a"),), (("a",), ("bb",)), (("bb",), ("a",))]
+
+
+@given(st.lists(st.sampled_from(CUTS), min_size=7, max_size=7))
 @settings(max_examples=30)
 def test_batched_split_and_changing_batches_give_the_same_result(cuts):
     blocks, states = [toys.attend(0, 4), toys.add_sigma(1.0)], toys.trajectory(7, samples=2)
@@ -107,7 +110,7 @@ def test_one_synchronisation_per_evaluation():
     for thresholds in ((0.5, 0.0), (0.0, 1e-4), (0.05, 1e-4)):
         run = toys.make_run(blocks, SIGMAS, *thresholds)
         sample(run, blocks, states, (("a", "bb"),))
-        assert run.synchronisations == 7
+        assert run.decider.synchronisations == 7
 
 
 @pytest.mark.parametrize("thresholds", [(0.5, 0.0), (0.0, 1e-3)])
@@ -144,7 +147,7 @@ def test_static_tokens_stay_keys_and_values_and_active_ones_are_exact():
     for i, state in enumerate(states):
         state[0, 3] += i
     run = toys.make_run([block], [0.5] * 8, token_threshold=1e-3, selector={"refresh_interval": 100})
-    run.last_sigma = 0.0
+    run.decider.last_sigma = 0.0
     for state in states:
         out = toys.evaluate(run, [block], 0.5, state.clone())["cond"]
         wanted = plain([block], 0.5, state)
@@ -189,3 +192,20 @@ def test_memory_is_counted_and_stack_level_needs_less():
     image, text = 6 * 4 * 4, toys.TEXT * 4 * 4
     assert stack.report.cache_bytes_peak == image + 2 * (image + text)  # entry; residual and slope of both streams
     assert block.report.cache_bytes_peak == image + 4 * 2 * (image + text)
+
+
+def test_blocks_whose_first_was_replaced_are_computed():
+    """Skip-layer guidance and the like put their own function in the place of a block: the engine never sees it."""
+    blocks, states = [toys.add(1.0), toys.add(2.0), toys.add(3.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0, max_consecutive_skips=9)
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], states, strict=True)):
+        out = toys.evaluate(run, blocks, sigma, img.clone(), replaced=() if i < 3 else (0,))["cond"]
+        torch.testing.assert_close(out, img + (6.0 if i < 3 else 5.0))
+
+
+def test_the_model_may_run_outside_of_sampling():
+    block = toys.add(1.0)
+    run = toys.make_run([block], SIGMAS, block_threshold=1.0)
+    call = toys.block_call(0, block, 1.0, {"img": torch.zeros(1, 6, 4), "txt": torch.zeros(1, toys.TEXT, 4)})
+    assert run.run_block(call)["img"].eq(1).all()
+    assert run.report.evaluations == []

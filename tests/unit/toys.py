@@ -61,25 +61,32 @@ def make_run(
     return run
 
 
+def block_call(index: int, block: Block, sigma: float, streams: Streams) -> BlockCall:
+    n = streams["img"].shape[1]
+    sequence = Span(TEXT, TEXT + n, TEXT + n)
+    return BlockCall(index, streams, ("img", Span(0, n, n)), sequence, lambda s, attending: block(s, sigma, attending))
+
+
 def evaluate(
-    run: Run, blocks: Sequence[Block], sigma: float, img: Tensor, calls: Sequence[Sequence[str]] = (("cond",),)
+    run: Run,
+    blocks: Sequence[Block],
+    sigma: float,
+    img: Tensor,
+    calls: Sequence[Sequence[str]] = (("cond",),),
+    replaced: Sequence[int] = (),
 ) -> dict[str, Tensor]:
-    """One evaluation of the toy model; every inner sequence of `calls` is one batched model call. Image per branch."""
+    """One evaluation of the toy model; every inner sequence of `calls` is one batched model call. Image per branch.
+
+    Blocks named in `replaced` do nothing, and the engine does not get to see them.
+    """
     run.begin_evaluation(sigma)
     outputs = {}
     for keys in calls:
         run.begin_call(keys)
-        n = img.shape[1]
         streams = {"img": torch.cat([img] * len(keys)), "txt": text_of(keys, img)}
         for index, block in enumerate(blocks):
-            call = BlockCall(
-                index,
-                streams,
-                ("img", Span(0, n, n)),
-                Span(TEXT, TEXT + n, TEXT + n),
-                lambda s, attending, block=block: block(s, sigma, attending),
-            )
-            streams = run.run_block(call)
+            if index not in replaced:
+                streams = run.run_block(block_call(index, block, sigma, streams))
         outputs |= dict(zip(keys, streams["img"].chunk(len(keys)), strict=True))
     run.end_evaluation()
     return outputs
