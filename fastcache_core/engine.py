@@ -8,7 +8,7 @@
 predictors (predictors.py) for this same loop. Decisions are one per evaluation (decisions.py); residuals are kept per
 branch (conditioning), so that a batch may be cut into branches differently from one evaluation to the next. A *site* is
 what is predicted at once: one block, or a list of blocks, whose first block then returns the prediction and whose
-others pass it on.
+others pass it on. That is right only if nobody adds to the state between blocks, which is watched.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class BlockCall:
     compute: Callable[[Streams, Attending | None], Streams]
     no_tokens: str | None = None
 
-    def entry(self, branches: int) -> Tensor:
-        """The image tokens of the first branch: [samples, tokens, width]."""
+    @property
+    def tokens(self) -> Tensor:
+        """The image tokens: [rows, tokens, width]."""
         name, span = self.image
-        h = self.streams[name]
-        return h[: len(h) // branches, span.start : span.stop]
+        return self.streams[name][:, span.start : span.stop]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,29 @@ class Site:
 
     first: int
     last: int
+
+
+class Watch:
+    """Tells on a few numbers whether the state that enters a block is the one that left the block before it."""
+
+    def __init__(self):
+        self._left: Tensor | None = None
+
+    @staticmethod
+    def _numbers(streams: Streams) -> Tensor:
+        h = next(iter(streams.values()))
+        return h[0, :: max(1, h.shape[1] // 16), :2]
+
+    def forget(self) -> None:
+        self._left = None
+
+    def leaving(self, streams: Streams) -> None:
+        self._left = self._numbers(streams).clone()
+
+    def entering(self, streams: Streams) -> Tensor | None:
+        """A boolean on the device: whether something was added in between. None when there is nothing to compare."""
+        left, self._left = self._left, None
+        return None if left is None else (left != self._numbers(streams)).any()
 
 
 class Run:
@@ -98,14 +121,18 @@ class Run:
         cache_device: torch.device | None = None,
         separate: str | None = None,
     ):
-        self.config, self.cache_device, self.separate = config, cache_device, separate
+        self.config, self.cache_device = config, cache_device
+        self.separate, self.lists = separate, lists
         self.decider = Decider(config, sigmas, sigma_window)
         self.report = Report(list(blocks))
         self.report.run = {"level": self.level, "predictor": self.predictor, **config.describe()}
         self.state = RunState()
-        self.sites = self._sites(lists)
+        self.sites = self._sites()
+        self._watch = Watch()
         self._evaluation: Evaluation | None = None
         self._branches: list[Branch] = []
+        self._view: Hashable = None
+        self._several_views = False
         self._entered: Site | None = None
         self._predictable = False
         self._pending: Streams = {}
@@ -122,10 +149,10 @@ class Run:
         wanted = self.config.block_cache.predictor
         return "extrapolate" if wanted == "auto" else wanted
 
-    def _sites(self, lists: Sequence[tuple[int, int]]) -> dict[int, Site]:
+    def _sites(self) -> dict[int, Site]:
         if self.level == "block":
             return {i: Site(i, i) for i in range(len(self.report.blocks))}
-        return {i: Site(first, last) for first, last in lists for i in range(first, last + 1)}
+        return {i: Site(first, last) for first, last in self.lists for i in range(first, last + 1)}
 
     # The host calls these, from the outside in.
 
@@ -134,27 +161,45 @@ class Run:
         self._evaluation = Evaluation(len(self.report.evaluations), sigma)
         self.report.begin()
 
-    def begin_call(self, branches: Sequence[Hashable]) -> None:
-        """A model call starts, whose batch is made of these branches in equal parts."""
+    def begin_call(self, branches: Sequence[Hashable], views: Sequence[Hashable] = ()) -> None:
+        """A model call starts: the branches its batch is made of, in equal parts, and the view of each.
+
+        No branches: the call is none of ours, and its blocks are run as they are.
+        """
         self._branches = [self.state.branch(key) for key in branches]
+        self._several_views = len(set(views)) > 1
+        self._view = tuple(views) if self._several_views else next(iter(views), None)
         self._entered, self._pending = None, {}
+        self._watch.forget()
 
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
-        self.decider.end(self._evaluation)
         self._evaluation = None
+
+    def _separate_blocks(self, why: str) -> None:
+        """Predict every block by itself from here on: a stack's residual would add twice what is added in between."""
+        self.separate = why
+        self.sites = self._sites()
+        for branch in self.state.branches.values():
+            branch.histories.clear()
+        self.report.run["level"] = self.level
+        self.report.note(f"Blocks are predicted one by one: {why}.")
 
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
         if self._evaluation is None or not self._branches:
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
-        begun, computing = time.perf_counter(), self._computing
+        begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
+        self._watch_for_additions(call)
         decision = self._decide(call)
         action, reason = self._action(call, decision)
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         streams = step(call, decision)
         self._record(call, decision, action, reason)
-        self.report.seconds_overhead += time.perf_counter() - begun - (self._computing - computing)
+        if self.level == "stack" and action is Action.COMPUTE:
+            self._watch.leaving(streams)
+        elsewhere = self._computing + self.decider.waited - elsewhere
+        self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
 
     # Deciding.
@@ -162,30 +207,47 @@ class Run:
     def _decide(self, call: BlockCall) -> Decision:
         if self.decider.selecting and call.no_tokens:
             self.report.note(f"Tokens are not selected: {call.no_tokens}.")
-        decision = self.decider.decide(self._evaluation, call.entry(len(self._branches)), call.no_tokens is None)
+        h = call.tokens
+        # Branches with one view are alike at the entry, so one speaks for all; else the largest change counts.
+        lead = h if self._several_views else h[: len(h) // len(self._branches)]
+        decision = self.decider.decide(self._evaluation, self._view, lead, call.no_tokens is None)
         self.report.evaluations[-1].sigma = self._evaluation.sigma
+        if self.decider.alarmed and self.level == "stack":
+            self._separate_blocks("something adds to the hidden state between blocks")
         return decision
+
+    def _watch_for_additions(self, call: BlockCall) -> None:
+        if call.index == self.sites[call.index].first:
+            self._watch.forget()
+        alarm = self._watch.entering(call.streams)
+        if alarm is not None:
+            self.decider.alarms.append(alarm)
 
     def _action(self, call: BlockCall, decision: Decision) -> tuple[Action, str]:
         """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
         site = self.sites[call.index]
         if call.index == site.first:
             self._entered = site
-            self._predictable = all(self._fits(branch, site, call) for branch in self._branches)
+            self._predictable = all(self._fits(branch, site, call, decision) for branch in self._branches)
         if not decision.predict and decision.active is None:
             return Action.COMPUTE, decision.reason
         if self._entered != site:
             return Action.COMPUTE, "computed: another patch took the place of blocks before it"
         if not self._predictable:
-            return Action.COMPUTE, "computed: first evaluation of this conditioning, or its size changed"
+            return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed its size"
         if decision.predict:
             return Action.PREDICT, decision.reason
+        if call.no_tokens:
+            return Action.COMPUTE, f"computed: {call.no_tokens}"
         if any(call.index not in branch.keys_values for branch in self._branches):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
 
-    def _fits(self, branch: Branch, site: Site, call: BlockCall) -> bool:
+    def _fits(self, branch: Branch, site: Site, call: BlockCall, decision: Decision) -> bool:
+        """Whether a branch has residuals of the right shape, no older than the decision's anchor."""
+        if branch.computed_at < decision.anchor:
+            return False
         n = len(self._branches)
         histories = {name: branch.histories.get((site.first, name)) for name in call.streams}
         return all(kept is not None and kept.fits(call.streams[name].chunk(n)[0]) for name, kept in histories.items())
@@ -217,7 +279,7 @@ class Run:
                 continue
             parts = negated.add_(y).chunk(len(self._branches))
             for branch, residual in zip(self._branches, parts, strict=True):
-                key = (site.first, name)
+                branch.computed_at, key = self._evaluation.index, (site.first, name)
                 kept = branch.histories.get(key)
                 if kept is not None and kept.fits(residual):
                     kept.remember(residual, self._evaluation.sigma)
@@ -240,7 +302,7 @@ class Run:
 
     def _partial(self, call: BlockCall, decision: Decision) -> Streams:
         site, (image, span) = self.sites[call.index], call.image
-        active = decision.active.repeat(len(self._branches), 1)
+        active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
         rows = span.rows(active)
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         negated = {name: h.neg() for name, h in inputs.items()}
@@ -262,7 +324,7 @@ class Run:
         def keep(keys: Tensor, values: Tensor) -> None:
             n = len(self._branches)
             for branch, k, v in zip(self._branches, keys.chunk(n), values.chunk(n), strict=True):
-                branch.keys_values[index] = KeysValues(k.clone(), v.clone())
+                branch.keys_values[index] = KeysValues(k, v, self.cache_device)
 
         return keep
 
@@ -272,27 +334,24 @@ class Run:
             kept = [branch.keys_values[index] for branch in self._branches]
             for table, r, k, v in zip(kept, rows.chunk(n), keys.chunk(n), values.chunk(n), strict=True):
                 table.write_rows(r, k, v)
-            if n == 1:
-                return kept[0].keys, kept[0].values
-            return torch.cat([t.keys for t in kept]), torch.cat([t.values for t in kept])
+            # A copy even of a single one: attention of other packs may write into what it gets.
+            whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
+            return whole[0].to(keys.device), whole[1].to(values.device)
 
         return serve
 
     # Reporting.
 
     def _record(self, call: BlockCall, decision: Decision, action: Action, reason: str) -> None:
-        name, span = call.image
-        length, width, rows = call.sequence.length, call.streams[name].shape[-1], len(call.streams[name])
-        others = length - span.tokens
-        chosen = 0 if action is Action.PREDICT else span.tokens
-        if action is Action.PARTIAL:
-            chosen = decision.active.shape[1]
-        queries = 0 if action is Action.PREDICT else chosen + others
+        rows, tokens, width = call.tokens.shape
+        length = call.sequence.length
+        chosen = {Action.COMPUTE: tokens, Action.PREDICT: 0}.get(action)
+        chosen = decision.active.shape[1] if chosen is None else chosen
+        queries = chosen + (length - tokens if action is not Action.PREDICT else 0)
         # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
         per_query = rows * (24 * width**2 + 4 * length * width)
         self.report.explain(call.index, reason, decision.change)
-        self.report.count(call.index, chosen / span.tokens, rows, per_query * queries, per_query * length)
-        record = self.report.evaluations[-1]
-        if action is not Action.PREDICT and record.token_mask is None:
-            everything = torch.ones(rows // len(self._branches), span.tokens, dtype=torch.bool)
-            record.token_mask = decision.mask if action is Action.PARTIAL else everything
+        self.report.count(call.index, chosen / tokens, rows, per_query * queries, per_query * length)
+        if action is not Action.PREDICT:
+            samples = rows // len(self._branches)
+            self.report.mark_tokens((samples, tokens), decision.mask if action is Action.PARTIAL else None)

@@ -33,8 +33,6 @@ Rule = Callable[[Facts, BlockCacheConfig], str | None]
 
 def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
     """Reasons to compute that hold for every rule."""
-    if config.threshold == 0:
-        return "computed: the block cache is off (block_threshold is 0)"
     if facts.steps < config.min_steps:
         return f"computed: {facts.steps} steps are too few to skip any, it takes {config.min_steps}"
     if facts.index < config.warmup_evaluations:
@@ -43,6 +41,8 @@ def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
         return "computed: outside start_percent and end_percent"
     if facts.is_last:
         return "computed: the last evaluation always is"
+    if config.threshold == 0:
+        return "computed: the block cache is off (block_threshold is 0)"
     if facts.change is None:
         return "computed: first evaluation of this conditioning"
     if facts.skips >= config.max_consecutive_skips:

@@ -11,6 +11,8 @@ import numpy as np
 from torch import Tensor
 
 SCHEMA = "fastcache.report/1"
+# Reasons that hold in every run, which therefore do not explain why a run skipped nothing.
+UNTELLING = ("computed: warm-up", "computed: the last evaluation")
 
 
 @dataclass
@@ -22,7 +24,20 @@ class EvaluationRecord:
     rows: np.ndarray
     change: list[float | None]
     reason: list[int | None]
-    token_mask: Tensor | None = None  # boolean [samples, tokens], stays on its device until the run is over
+    # Tokens that blocks computed, for inputs of the first shape seen, [samples, tokens]: all, or those of these masks,
+    # which stay on their device until the run is over.
+    tokens_shape: tuple[int, int] | None = None
+    tokens_all: bool = False
+    tokens_masks: list[Tensor] = field(default_factory=list)
+
+    def computed_tokens(self, shape: tuple[int, int]) -> np.ndarray:
+        """Boolean [samples, tokens]: computed by at least one block."""
+        if self.tokens_shape != shape:
+            return np.zeros(shape, bool)
+        computed = np.full(shape, self.tokens_all)
+        for mask in self.tokens_masks:
+            computed |= mask.cpu().numpy()
+        return computed
 
 
 @dataclass
@@ -67,6 +82,17 @@ class Report:
         self.work_done += done
         self.work_full += full
 
+    def mark_tokens(self, shape: tuple[int, int], mask: Tensor | None) -> None:
+        """A block computed the tokens of a boolean mask [samples, tokens], or all of them when it is None."""
+        record = self.evaluations[-1]
+        record.tokens_shape = record.tokens_shape or shape
+        if record.tokens_shape != shape:
+            return
+        if mask is None:
+            record.tokens_all = True
+        elif not any(known is mask for known in record.tokens_masks):
+            record.tokens_masks.append(mask)
+
     @property
     def computed_fraction(self) -> float:
         return self.work_done / self.work_full if self.work_full else 1.0
@@ -81,25 +107,30 @@ class Report:
         """The sentence for a run in which no work was skipped, or None."""
         if not self.evaluations or self.work_done < self.work_full:
             return None
+        reasons = [self.reason_texts[i] for e in self.evaluations for i in e.reason if i is not None]
         changes = [c for e in self.evaluations for c in e.change if c is not None]
-        if not changes:
-            return "Nothing was skipped: the run ended before two evaluations could be compared."
-        threshold = self.run.get("block_threshold", 0)
-        return f"Nothing was skipped; smallest change seen {min(changes):.3f}, block_threshold {threshold:g}."
+        telling = [text for text in reasons if not text.startswith(UNTELLING)] or reasons
+        if not telling:
+            return "Nothing was skipped: no block of this model was reached."
+        why = max(telling, key=telling.count).removeprefix("computed: ")
+        if why.startswith("change above") and changes:
+            threshold = self.run.get("block_threshold", 0)
+            return f"Nothing was skipped; smallest change seen {min(changes):.3f}, block_threshold {threshold:g}."
+        return f"Nothing was skipped: {why}."
 
     def _token_bits(self) -> tuple[int, list[str]]:
-        """Samples, and per evaluation the base64 of packed bits [samples, tokens] of its first call."""
-        masks = [None if e.token_mask is None else e.token_mask.cpu().numpy() for e in self.evaluations]
-        shape = next((m.shape for m in masks if m is not None), (0, math.prod(self.grid)))
-        masks = [np.zeros(shape, bool) if m is None or m.shape != shape else m for m in masks]
-        return shape[0], [base64.b64encode(np.packbits(m.reshape(-1)).tobytes()).decode() for m in masks]
+        """Samples, and per evaluation the base64 of packed bits [samples, tokens]."""
+        shapes = [e.tokens_shape for e in self.evaluations if e.tokens_shape]
+        shape = shapes[0] if shapes else (0, math.prod(self.grid))
+        packed = [np.packbits(e.computed_tokens(shape).reshape(-1)) for e in self.evaluations]
+        return shape[0], [base64.b64encode(bits.tobytes()).decode() for bits in packed]
 
     def to_json(self) -> dict[str, Any]:
         samples, bits = self._token_bits()
-        run = {"family": None, "level": None, **self.run}
+        run = {"family": None, "level": None, "predictor": None, **self.run}
         run |= {
             "sampler_evaluations": len(self.evaluations),
-            "sigmas": [None if e.sigma is None else round(e.sigma, 6) for e in self.evaluations],
+            "sigmas": [finite(e.sigma, 6) for e in self.evaluations],
             "branches": self.branches,
             "samples": samples,
             "tokens": math.prod(self.grid),
@@ -109,7 +140,7 @@ class Report:
             "run": run,
             "blocks": self.blocks if self.evaluations else [],
             "computed": self._computed(),
-            "change": [[None if c is None else round(c, 5) for c in e.change] for e in self.evaluations],
+            "change": [[finite(c) for c in e.change] for e in self.evaluations],
             "error_realised": [[None] * len(self.blocks) for _ in self.evaluations],
             "tokens": {"grid": list(self.grid), "samples": samples, "computed": bits},
             "reasons": [e.reason for e in self.evaluations],
@@ -119,6 +150,11 @@ class Report:
             "cache_bytes_peak": self.cache_bytes_peak,
             "computed_fraction": round(self.computed_fraction, 4),
         }
+
+
+def finite(number: float | None, digits: int = 5) -> float | None:
+    """A rounded number, or None for what JSON cannot carry."""
+    return round(number, digits) if number is not None and math.isfinite(number) else None
 
 
 def log_line(report: dict[str, Any]) -> str:

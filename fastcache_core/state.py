@@ -11,15 +11,14 @@ from torch import Tensor
 from .predictors import History
 
 
-@dataclass
 class KeysValues:
     """Keys and values of every token of one block, [samples, heads, tokens, width] or [samples, tokens, heads * width].
 
     Static tokens keep those of their anchor, so that active tokens still attend to the whole image.
     """
 
-    keys: Tensor
-    values: Tensor
+    def __init__(self, keys: Tensor, values: Tensor, device: torch.device | None = None):
+        self.keys, self.values = (kept.to(device or kept.device, copy=True) for kept in (keys, values))
 
     @property
     def nbytes(self) -> int:
@@ -28,9 +27,9 @@ class KeysValues:
     def write_rows(self, rows: Tensor, keys: Tensor, values: Tensor) -> None:
         """Replace the given tokens' keys and values; rows [samples, k] index the block's sequence."""
         axis = self.keys.ndim - 2
-        index = rows.reshape(len(rows), *[1] * (axis - 1), -1, 1)
+        index = rows.reshape(len(rows), *[1] * (axis - 1), -1, 1).to(self.keys.device)
         for kept, new in ((self.keys, keys), (self.values, values)):
-            kept.scatter_(axis, index.expand_as(new), new)
+            kept.scatter_(axis, index.expand_as(new), new.to(kept.device))
 
 
 @dataclass
@@ -56,13 +55,18 @@ class TokenAnchors:
 
 @dataclass
 class Lead:
-    """What decisions for one layout of tokens rest on: the entry state [samples, tokens, width] of the last evaluation.
+    """What decisions for one view of the picture rest on.
 
-    One for all branches, taken from whichever comes first: at the entry the image tokens of all of them are alike.
+    entry: state [samples, tokens, width] that entered the blocks at the last evaluation. accumulated: its relative
+    change since evaluation computed_at, the last that was not predicted. skips: evaluations predicted since then.
+    One for all branches that see the same part of the picture: their image tokens are alike when they enter the blocks.
     """
 
     entry: Tensor
-    anchors: TokenAnchors | None = None
+    anchors: TokenAnchors | None
+    computed_at: int
+    accumulated: float = 0.0
+    skips: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -75,6 +79,7 @@ class Branch:
 
     histories: dict[tuple[int, str], History] = field(default_factory=dict)
     keys_values: dict[int, KeysValues] = field(default_factory=dict)
+    computed_at: int = -1  # index of the last evaluation in which some of its blocks were computed
 
     @property
     def nbytes(self) -> int:

@@ -80,7 +80,7 @@ class Sampling:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, sigmas)
-        report = Report(run=self.config.describe())
+        report = Report(run=self.config.describe() | {"family": family.name if family else None})
         report.note(reason)
         return report
 
@@ -110,8 +110,11 @@ class Session:
             "a ControlNet adds to the hidden state between blocks" if controlled else None,
         )
         self.run.report.run["family"] = family.name
-        self.passes = 0
+        self.passes: Counter[Hashable] = Counter()
         self.seen: Counter[Hashable] = Counter()
+        self.areas: dict[Hashable, Hashable] = {}
+        self.window: Hashable = None
+        self.samples = 0
         self.layout: Layout | None = None
         self.shape: tuple[int, ...] = ()
 
@@ -130,30 +133,44 @@ class Session:
     def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
         """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
         self.run.begin_evaluation(timestep.flatten()[0])
-        self.passes = 0
+        self.passes.clear()
         try:
             return executor(x, timestep, *args, **kwargs)
         finally:
             self.run.end_evaluation()
 
-    def conditioning_pass(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        """CALC_COND_BATCH: the first of an evaluation is the main one; guidance nodes and context windows add more."""
-        self.passes += 1
-        self.seen = Counter()
-        return executor(*args, **kwargs)
+    def conditioning_pass(self, executor: Any, model: Any, conds: Any, x_in: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """CALC_COND_BATCH: an evaluation has one, and more when guidance nodes or context windows add to it.
+
+        Passes are counted for every context window, because windows may come in another order at every step.
+        """
+        self.window = context_window(next((a for a in (*kwargs.values(), *args) if isinstance(a, dict)), {}))
+        self.passes[self.window] += 1
+        self.samples, self.seen = x_in.shape[0], Counter()
+        self.areas = {cond.get("uuid"): freeze(cond.get("area")) for group in conds for cond in group or ()}
+        return executor(model, conds, x_in, *args, **kwargs)
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        given = [kwargs.get("transformer_options"), *args]
-        options = next((a for a in given if isinstance(a, dict) and "uuids" in a), {"uuids": [], "cond_or_uncond": []})
-        keys = []
-        for uuid in options["uuids"]:
-            keys.append((self.passes, self.seen[uuid], uuid))
-            self.seen[uuid] += 1
-        self.run.begin_call(keys)
-        self.run.report.branches = sorted({*self.run.report.branches, *map(branch_name, options["cond_or_uncond"])})
+        options = next((a for a in (*kwargs.values(), *args) if isinstance(a, dict) and "uuids" in a), {})
+        uuids = options.get("uuids", [])
+        if len(x) == len(uuids) * self.samples:
+            self._begin_call(uuids, options["cond_or_uncond"])
+        else:
+            self.run.begin_call([])
+            self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
         self.shape, self.layout = tuple(x.shape), None
         return executor(x, *args, **kwargs)
+
+    def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
+        keys, views = [], []
+        for uuid in uuids:
+            view = (self.window, self.areas.get(uuid), self.seen[uuid])
+            keys.append((self.passes[self.window], uuid, view))
+            views.append(view)
+            self.seen[uuid] += 1
+        self.run.begin_call(keys, views)
+        self.run.report.branches = sorted({*self.run.report.branches, *map(branch_name, cond_or_uncond)})
 
     def block_patch(self, index: int, block_list: BlockList, earlier: Callable | None) -> Callable:
         """A patches_replace function for one block; `earlier`, another pack's, then runs in the block's place."""
@@ -162,12 +179,26 @@ class Session:
             def run(edited: dict[str, Any]) -> Mapping[str, Any]:
                 return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
 
+            if self.layout is None and self.family.lists[0].streams[-1] not in args:
+                self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
+                return run(args)
             if self.layout is None:
                 self.layout = Layout.read(self.family, self.model, self.shape, args)
                 self.run.report.grid = self.run.report.grid if any(self.run.report.grid) else self.layout.grid
             return self.run.run_block(block_call(self.family, block_list, index, self.layout, args, run))
 
         return patch
+
+
+def context_window(model_options: Mapping[str, Any]) -> Hashable:
+    """Which frames this pass sees, or None when it sees all of them."""
+    window = model_options.get("transformer_options", {}).get("context_window")
+    return None if window is None else freeze(window.index_list)
+
+
+def freeze(value: Any) -> Hashable:
+    """Nested lists as nested tuples, which can be keys."""
+    return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
 def branch_name(cond_or_uncond: int) -> str:

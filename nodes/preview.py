@@ -43,8 +43,7 @@ class FastCachePreview(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> float:
-        # The report belongs to the run, not to the inputs: read it again whenever the graph is queued. Nothing but
-        # pictures of the report can follow this node, so no sampler runs again for it.
+        # The report belongs to the run, not to the inputs: read it again whenever the graph is queued.
         return float("nan")
 
     @classmethod

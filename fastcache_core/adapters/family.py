@@ -130,10 +130,10 @@ def block_call(
 
 
 def why_no_tokens(family: Family, args: Arguments) -> str | None:
-    """Why a block with these arguments cannot be run on some of its tokens, or None."""
-    for name in family.ungathered:
-        if args.get(name) is not None:
-            return f"{name} gives tokens modulations of their own"
+    """Why a block with these arguments cannot be run on some of its tokens only, or None."""
+    named = [name for name in family.ungathered if args.get(name) is not None]
+    if named or modulates_tokens(args.get("vec")):
+        return f"{named[0] if named else 'vec'} gives tokens modulations of their own"
     for name in family.masks:
         mask = args.get(name)
         if mask is not None and mask.shape[-2] != 1:
@@ -141,6 +141,14 @@ def why_no_tokens(family: Family, args: Arguments) -> str | None:
     patches = args["transformer_options"].get("patches", {})
     named = [name for name in ("attn1_patch", "attn1_output_patch") if patches.get(name)]
     return f"another patch ({named[0]}) works on this model's attention" if named else None
+
+
+def modulates_tokens(vec: Any) -> bool:
+    """Whether a block's modulation has more than one row a sample. vec: a tensor, or modulations made from one."""
+    if isinstance(vec, Tensor):
+        return vec.ndim == 3 and vec.shape[1] > 1
+    parts = vec if isinstance(vec, tuple | list) else vars(vec).values() if hasattr(vec, "__dict__") else ()
+    return any(modulates_tokens(part) for part in parts)
 
 
 def gather_positions(table: Tensor, rows: Tensor) -> Tensor:
@@ -158,7 +166,8 @@ def attend_through(options: Mapping[str, Any], attending: Attending) -> dict[str
             k, v = attending.serve(k, v)
         elif attending.keep is not None:
             attending.keep(k, v)
-        call = attention if earlier is None else lambda *a, **kw: earlier(attention, *a, **kw)
-        return call(q, k, v, *args, **kwargs)
+        if earlier is None:
+            return attention(q, k, v, *args, **kwargs)
+        return earlier(attention, q, k, v, *args, **kwargs)
 
     return {**options, OVERRIDE: override}

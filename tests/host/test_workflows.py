@@ -1,4 +1,4 @@
-"""The shipped workflows: every node known to ComfyUI, links that resolve, our widgets at their defaults, fixed seeds."""
+"""The shipped workflows: known nodes, links that resolve, our widgets at their defaults, fixed seeds."""
 
 from __future__ import annotations
 

@@ -114,16 +114,23 @@ def test_one_synchronisation_per_evaluation():
 
 
 @pytest.mark.parametrize("thresholds", [(0.5, 0.0), (0.0, 1e-3)])
-def test_nothing_handed_out_is_kept_and_nothing_given_is_written(thresholds):
+@pytest.mark.parametrize("level", ["stack", "block"])
+def test_nothing_handed_out_is_kept_and_nothing_given_is_written(thresholds, level):
     blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7)
-    reference = sample(toys.make_run(blocks, SIGMAS, *thresholds), blocks, states)
-    run = toys.make_run(blocks, SIGMAS, *thresholds)
+    reference = sample(toys.make_run(blocks, SIGMAS, *thresholds, level=level), blocks, states)
+    run = toys.make_run(blocks, SIGMAS, *thresholds, level=level)
     for sigma, img, wanted in zip(SIGMAS[:-1], states, reference, strict=True):
-        given_version = img._version
-        out = toys.evaluate(run, blocks, sigma, img)["cond"]
-        assert img._version == given_version
-        torch.testing.assert_close(out, wanted["cond"])
-        out.fill_(float("nan"))  # a ControlNet or another pack may write into what a block returned
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": toys.text_of(["cond"], img)}
+        for index, block in enumerate(blocks):
+            versions = {name: h._version for name, h in streams.items()}
+            given, streams = streams, run.run_block(toys.block_call(index, block, sigma, streams))
+            assert {name: h._version for name, h in given.items()} == versions
+        torch.testing.assert_close(streams["img"], wanted["cond"])
+        run.end_evaluation()
+        for h in streams.values():
+            h.fill_(float("nan"))  # a ControlNet or another pack may write into what the last block returned
 
 
 def test_partial_with_every_token_active_equals_computing():
@@ -209,3 +216,83 @@ def test_the_model_may_run_outside_of_sampling():
     call = toys.block_call(0, block, 1.0, {"img": torch.zeros(1, 6, 4), "txt": torch.zeros(1, toys.TEXT, 4)})
     assert run.run_block(call)["img"].eq(1).all()
     assert run.report.evaluations == []
+
+
+@pytest.mark.parametrize("when", [0, 3])
+def test_what_is_added_between_blocks_is_noticed_and_counted_once(when):
+    """A pack that adds to the state between blocks would have its addition doubled by a stack's residual."""
+    blocks, states = [toys.add(1.0), toys.add(2.0)], toys.trajectory(12)
+    sigmas = [1 - i / 12 for i in range(12)] + [0.0]
+    run = toys.make_run(blocks, sigmas, block_threshold=1.0, max_consecutive_skips=1)
+    for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": toys.text_of(["cond"], img)}
+        streams = run.run_block(toys.block_call(0, blocks[0], sigma, streams))
+        streams["img"] = streams["img"] + (1.0 if i >= when else 0.0)
+        streams = run.run_block(toys.block_call(1, blocks[1], sigma, streams))
+        run.end_evaluation()
+        if i > when + 2 or i < when:
+            torch.testing.assert_close(streams["img"], img + (4.0 if i >= when else 3.0))
+    assert run.level == "block"
+    assert "adds to the hidden state between blocks" in run.report.notes[0]
+    assert run.decider.synchronisations == 12
+
+
+def test_views_of_different_parts_of_the_picture_decide_for_themselves():
+    """Area A stands still, area B moves: B must not be predicted because A may be."""
+    block = toys.add(1.0)
+    run = toys.make_run([block], SIGMAS, block_threshold=0.05, max_consecutive_skips=9)
+    for i, sigma in enumerate(SIGMAS[:-1]):
+        run.begin_evaluation(sigma)
+        for view, img in (("a", torch.ones(1, 6, 4)), ("b", torch.ones(1, 6, 4) * (1 + i))):
+            run.begin_call([view], [view])
+            run.run_block(toys.block_call(0, block, sigma, {"img": img.clone(), "txt": torch.ones(1, toys.TEXT, 4)}))
+        run.end_evaluation()
+    assert computed(run) == [1, 1, 0.5, 0.5, 0.5, 0.5, 1]
+
+
+def test_views_in_one_batch_are_decided_by_the_one_that_changes_most():
+    block = toys.add(1.0)
+    run = toys.make_run([block], SIGMAS, block_threshold=0.05)
+    for i, sigma in enumerate(SIGMAS[:-1]):
+        run.begin_evaluation(sigma)
+        run.begin_call(["a", "b"], ["a", "b"])
+        img = torch.cat([torch.ones(1, 6, 4), torch.ones(1, 6, 4) * (1 + i)])
+        run.run_block(toys.block_call(0, block, sigma, {"img": img, "txt": torch.ones(2, toys.TEXT, 4)}))
+        run.end_evaluation()
+    assert computed(run) == [1] * 7
+
+
+def test_a_conditioning_that_was_left_out_is_computed_when_it_comes_back():
+    blocks, states = [toys.add_sigma(1.0)], toys.trajectory(9)
+    sigmas = [1 - i / 9 for i in range(9)] + [0.0]
+    run = toys.make_run(blocks, sigmas, block_threshold=1.0, max_consecutive_skips=1)
+    shares = []
+    for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+        calls = (("a",), ("b",)) if i < 2 or i > 4 else (("a",),)
+        toys.evaluate(run, blocks, sigma, img.clone(), calls)
+        shares.append(computed(run)[-1])
+    assert shares == [1, 1, 0, 1, 0, 1, 0, 1, 1]
+    run = toys.make_run(blocks, sigmas, block_threshold=1.0, max_consecutive_skips=3)
+    for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+        toys.evaluate(run, blocks, sigma, img.clone(), (("a",), ("b",)) if i in (0, 7) else (("a",),))
+    assert computed(run)[7] == 0.5  # a is predicted, b was last computed at the start
+
+
+def test_the_last_evaluation_of_a_schedule_that_ends_early_is_computed():
+    blocks, sigmas = [toys.add(1.0)], [1.0, 0.9, 0.8, 0.7, 0.6]  # the next sampler goes on from 0.6
+    run = toys.make_run(blocks, sigmas, block_threshold=1.0, max_consecutive_skips=9)
+    for sigma in sigmas[:-1]:
+        toys.evaluate(run, blocks, sigma, torch.ones(1, 6, 4))
+    assert computed(run) == [1, 1, 0, 1]
+
+
+def test_calls_without_branches_are_left_alone():
+    block = toys.add(1.0)
+    run = toys.make_run([block], SIGMAS, block_threshold=1.0)
+    run.begin_evaluation(1.0)
+    run.begin_call([])
+    call = toys.block_call(0, block, 1.0, {"img": torch.zeros(3, 6, 4), "txt": torch.zeros(3, toys.TEXT, 4)})
+    assert run.run_block(call)["img"].eq(1).all()
+    run.end_evaluation()

@@ -13,7 +13,7 @@ def test_reuse_adds_the_last_residual():
     history.remember(residual(0.8), 0.8)
     h = torch.randn(1, 3, 2)
     assert torch.equal(history.predict(h, 0.1), h + residual(0.8))
-    assert history.slope is None
+    assert history.difference is None
 
 
 def test_extrapolation_meets_a_residual_that_is_linear_in_sigma():
@@ -28,17 +28,36 @@ def test_damping_takes_that_part_of_the_way():
     torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.5 - 0.75 * 0.4))
 
 
-def test_an_anchor_repeated_at_the_same_sigma_has_no_slope():
+@pytest.mark.parametrize("again", [0.8, 0.8 - 6e-8])
+def test_a_sigma_evaluated_twice_keeps_the_difference_it_had(again):
+    """Second-order samplers do that, some a rounding error apart: dividing by that distance would explode."""
     history = History(residual(1.0), 1.0, damping=1.0)
-    history.remember(residual(1.0) + 5, 1.0)
-    assert torch.equal(history.predict(torch.zeros(1, 3, 2), 0.5), residual(1.0) + 5)
+    history.remember(residual(0.8), 0.8)
+    history.remember(residual(0.8) + 0.1, again)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.6), residual(0.6) + 0.1)
+    rows = torch.tensor([[0, 1, 2]])
+    history.remember_rows(rows, residual(0.8) + 0.2, again)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.6), residual(0.6) + 0.2)
+
+
+def test_a_residual_is_not_carried_farther_than_four_times_the_last_distance():
+    history = History(residual(1.0), 1.0, damping=1.0)
+    history.remember(residual(0.99), 0.99)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.95))
+
+
+def test_large_residuals_at_close_sigmas_stay_finite_in_half_precision():
+    old, new = (torch.full((1, 3, 2), value, dtype=torch.float16) for value in (3000.0, 2300.0))
+    history = History(old, 0.02, damping=0.75)
+    history.remember(new, 0.01)
+    assert history.predict(torch.zeros_like(new), 0.005).isfinite().all()
 
 
 def test_tokens_remembered_apart_extrapolate_from_their_own_anchors():
     history = History(residual(1.0), 1.0, damping=1.0)
     history.remember(residual(0.9), 0.9)
     history.remember_rows(torch.tensor([[1]]), residual(0.6, (1, 1, 2)), 0.6)
-    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.3), residual(0.3))
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.5), residual(0.5))
     assert history.sigma.flatten().tolist() == pytest.approx([0.9, 0.6, 0.9])
     history.remember(residual(0.3), 0.3)
     torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.1))

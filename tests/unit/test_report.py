@@ -69,6 +69,26 @@ def test_psnr_of_unrelated_random_images_is_7_8_db():
         psnr(a, b[:10])
 
 
-def test_masks_of_the_report_stay_on_their_device_until_the_end():
-    report = sampled(token_threshold=3e-4)
-    assert all(isinstance(e.token_mask, torch.Tensor) for e in report.evaluations)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"block_threshold": 1.0, "min_steps": 9}, "Nothing was skipped: 5 steps are too few to skip any, it takes 9."),
+        ({"token_threshold": 1e-9}, "Nothing was skipped: every token changed more than 1e-09."),
+    ],
+)
+def test_a_run_without_skips_names_the_reason_that_held(options, sentence):
+    blocks = [toys.attend(0, 4)]
+    run = toys.make_run(blocks, SIGMAS, **options)
+    for sigma, img in zip(SIGMAS, toys.trajectory(5), strict=False):
+        toys.evaluate(run, blocks, sigma, img)
+    assert run.report.to_json()["notes"] == [sentence]
+
+
+def test_numbers_that_json_cannot_carry_become_null():
+    blocks = [toys.add(1.0)]
+    run = toys.make_run(blocks, SIGMAS, block_threshold=0.5)
+    for sigma in SIGMAS[:3]:
+        toys.evaluate(run, blocks, sigma, torch.full((1, 6, 4), float("nan")))
+    report = run.report.to_json()
+    assert json.loads(json.dumps(report, allow_nan=False))["change"] == [[None]] * 3
+    assert report["computed_fraction"] == 1
