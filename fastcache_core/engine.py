@@ -83,23 +83,20 @@ class Watch:
     """Tells on a few numbers whether the state that enters a block is the one that left the block before it."""
 
     def __init__(self):
-        self._left: Tensor | None = None
+        self._index, self._left = -1, None
 
     @staticmethod
     def _numbers(streams: Streams) -> Tensor:
         h = next(iter(streams.values()))
         return h[0, :: max(1, h.shape[1] // 16), :2]
 
-    def forget(self) -> None:
-        self._left = None
+    def leaving(self, index: int, streams: Streams) -> None:
+        self._index, self._left = index, self._numbers(streams).clone()
 
-    def leaving(self, streams: Streams) -> None:
-        self._left = self._numbers(streams).clone()
-
-    def entering(self, streams: Streams) -> Tensor | None:
+    def entering(self, index: int, streams: Streams) -> Tensor | None:
         """A boolean on the device: whether something was added in between. None when there is nothing to compare."""
         left, self._left = self._left, None
-        return None if left is None else (left != self._numbers(streams)).any()
+        return (left != self._numbers(streams)).any() if left is not None and index == self._index + 1 else None
 
 
 class Run:
@@ -170,7 +167,7 @@ class Run:
         self._several_views = len(set(views)) > 1
         self._view = tuple(views) if self._several_views else next(iter(views), None)
         self._entered, self._pending = None, {}
-        self._watch.forget()
+        self._watch = Watch()
 
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
@@ -197,7 +194,7 @@ class Run:
         streams = step(call, decision)
         self._record(call, decision, action, reason)
         if self.level == "stack" and action is Action.COMPUTE:
-            self._watch.leaving(streams)
+            self._watch.leaving(call.index, streams)
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
@@ -218,8 +215,9 @@ class Run:
 
     def _watch_for_additions(self, call: BlockCall) -> None:
         if call.index == self.sites[call.index].first:
-            self._watch.forget()
-        alarm = self._watch.entering(call.streams)
+            self._watch = Watch()  # lists are joined by cutting and concatenating streams
+            return
+        alarm = self._watch.entering(call.index, call.streams)
         if alarm is not None:
             self.decider.alarms.append(alarm)
 

@@ -20,6 +20,10 @@ def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size:
         "pixels": node("VAEEncode", pixels=["canvas", 0], vae=["vae", 0]),
         "empty": node("EmptyLatentImage", width=8 * size, height=8 * size, batch_size=2),
     }
+    if family == "hunyuan_video":
+        graph["toy"] = node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default")
+        graph["positive"] = node("FastCacheDemoPrompt", prompts="red trousers\nblue boot")
+        graph["negative"] = node("FastCacheDemoPrompt", prompts="")
     model = "toy" if fastcache is None else "fastcache"
     if fastcache is not None:
         graph["fastcache"] = node("FastCache", model=["toy", 0], **(DEFAULTS | fastcache))
@@ -50,6 +54,35 @@ def test_a_supported_family_skips_blocks_and_is_exact_when_it_does_not(server, f
     assert report["tokens"]["grid"] == [1, 16, 16]
     _, report = sample(server, toy_graph(family, {"block_threshold": 10.0}))
     assert report["computed_fraction"] < 0.7
+
+
+def repeat_graph(family: str, evaluations: int, fastcache: dict) -> Graph:
+    """The toy graph with a sampler that evaluates the same input again and again."""
+    graph = toy_graph(family, fastcache)
+    inputs = graph["sample"]["inputs"]
+    kept = {name: inputs[name] for name in ("model", "positive", "negative", "latent_image", "cfg")}
+    graph["again"] = node("FastCacheToyRepeatSampler", evaluations=evaluations)
+    graph["sigmas"] = node("BasicScheduler", model=inputs["model"], scheduler="simple", steps=12, denoise=1.0)
+    graph["sample"] = node(
+        "SamplerCustom", **kept, add_noise=True, noise_seed=5, sampler=["again", 0], sigmas=["sigmas", 0]
+    )
+    return graph
+
+
+@pytest.mark.parametrize("family", ["flux", "chroma", "hunyuan_video"])
+@pytest.mark.parametrize(
+    ("settings", "action"),
+    [
+        ({"block_threshold": 10.0}, "predicted: change within 10"),
+        ({"block_threshold": 0.0, "token_threshold": 0.01}, "partial: only tokens"),
+    ],
+)
+def test_on_identical_input_prediction_and_partial_computing_equal_computing(server, family, settings, action):
+    computed, _ = sample(server, repeat_graph(family, 1, settings))
+    again, report = sample(server, repeat_graph(family, 6, settings))
+    assert all(report["reason_texts"][i].startswith(action) for i in report["reasons"][5])
+    assert max(report["computed"][5]) < 0.1
+    np.testing.assert_allclose(again, computed, rtol=1e-4, atol=1e-4 * np.abs(computed).max())
 
 
 @pytest.mark.parametrize("family", ["flux", "chroma"])

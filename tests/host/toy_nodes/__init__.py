@@ -12,6 +12,7 @@ from typing import Any
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
+import comfy.samplers
 import comfy.supported_models
 import torch
 from comfy_api.latest import ComfyExtension, io
@@ -118,9 +119,31 @@ class ToyConditioning(io.ComfyNode):
         return io.NodeOutput([[context, {"pooled_output": torch.randn(1, POOLED, generator=generator)}]])
 
 
+class ToyRepeatSampler(io.ComfyNode):
+    """A sampler that asks the model for the same thing several times and returns the last answer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="FastCacheToyRepeatSampler",
+            category="fastcache tests",
+            inputs=[io.Int.Input("evaluations", default=1, min=1)],
+            outputs=[io.Sampler.Output()],
+        )
+
+    @classmethod
+    def execute(cls, evaluations: int) -> io.NodeOutput:
+        def repeat(model, x, sigmas, extra_args=None, callback=None, disable=None):
+            for _ in range(evaluations):
+                answer = model(x, sigmas[3] * x.new_ones(len(x)), **(extra_args or {}))
+            return answer
+
+        return io.NodeOutput(comfy.samplers.KSAMPLER(repeat))
+
+
 class ToyExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ToyModel, ToyConditioning]
+        return [ToyModel, ToyConditioning, ToyRepeatSampler]
 
 
 async def comfy_entrypoint() -> ToyExtension:
