@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-RULES = ("change",)
+RULES = ("significance", "change")
 PREDICTORS = ("auto", "reuse", "extrapolate")
 LEVELS = ("auto", "block", "stack")
 CACHE_DEVICES = ("main", "offload")
@@ -33,8 +33,10 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 class BlockCacheConfig:
     """When a block's work is predicted instead of computed, and how.
 
-    threshold: change of the entry state, relative, accumulated since the last computed evaluation, up to which a block
-        is predicted. Higher is faster and less faithful; 0 switches the block cache off.
+    threshold: up to which blocks are predicted. Higher is faster and less faithful; 0 switches the block cache off.
+    rule: what is held against the threshold. `significance`: the relative error that the prediction of the blocks' work
+        exceeds with probability `alpha`, learned from measured errors (0.5: the expected error). `change`: the relative
+        change of the entry state, accumulated since the last computed evaluation.
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
         multiplied by `damping`; `auto` is the best measured one, `extrapolate`.
     level: what is predicted at once. `block` keeps a residual per block, `stack` one per block list (least memory);
@@ -44,8 +46,9 @@ class BlockCacheConfig:
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts.
     """
 
-    threshold: float = 0.15
-    rule: str = "change"
+    threshold: float = 0.11
+    rule: str = "significance"
+    alpha: float = 0.5
     predictor: str = "auto"
     level: str = "auto"
     warmup_evaluations: int = 3
@@ -56,6 +59,7 @@ class BlockCacheConfig:
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, 10)
         _check_choice("rule", self.rule, RULES)
+        _check_number("alpha", self.alpha, 0.001, 0.999)
         _check_choice("predictor", self.predictor, PREDICTORS)
         _check_choice("level", self.level, LEVELS)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 1, 1000)

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from .config import FastCacheConfig
-from .decisions import Decider, Decision, Evaluation
+from .decisions import Decider, Decision, Evaluation, Measurement
 from .predictors import History
 from .report import Report
+from .signals import norm
 from .state import Branch, KeysValues, RunState
 from .tokens import Span, gather_tokens, scatter_tokens
 
@@ -204,14 +205,17 @@ class Run:
     def _decide(self, call: BlockCall) -> Decision:
         if self.decider.selecting and call.no_tokens:
             self.report.note(f"Tokens are not selected: {call.no_tokens}.")
-        h = call.tokens
-        # Branches with one view are alike at the entry, so one speaks for all; else the largest change counts.
-        lead = h if self._several_views else h[: len(h) // len(self._branches)]
-        decision = self.decider.decide(self._evaluation, self._view, lead, call.no_tokens is None)
+        decision = self.decider.decide(self._evaluation, self._view, self._lead(call), call.no_tokens is None)
+        self._report_errors()
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         if self.decider.alarmed and self.level == "stack":
             self._separate_blocks("something adds to the hidden state between blocks")
         return decision
+
+    def _lead(self, call: BlockCall) -> Tensor:
+        """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
+        h = call.tokens
+        return h if self._several_views else h[: len(h) // len(self._branches)]
 
     def _watch_for_additions(self, call: BlockCall) -> None:
         if call.index == self.sites[call.index].first:
@@ -267,8 +271,25 @@ class Run:
         attending = Attending(None, keep=self._keeper(call.index)) if selecting else None
         streams = self._timed(call, call.streams, attending)
         if call.index == site.last and self._entered == site:
+            self._measure(site, call, decision, streams)
             self._remember(site, streams)
         return streams
+
+    def _measure(self, site: Site, call: BlockCall, decision: Decision, streams: Streams) -> None:
+        """Note by how much the image tokens' prediction would have been off."""
+        name, n = call.image[0], len(self._branches)
+        kept = [branch.histories.get((site.first, name)) for branch in self._branches]
+        pending = self._pending.get(name)
+        if decision.change is None or pending is None or pending.shape != streams[name].shape or None in kept:
+            return
+        residuals = (pending + streams[name]).chunk(n)
+        if not all(history.fits(residual) for history, residual in zip(kept, residuals, strict=True)):
+            return
+        pairs = [(k.expected(self._evaluation.sigma).to(r.device) - r, r) for k, r in zip(kept, residuals, strict=True)]
+        error, size = (torch.stack([norm(pair[i]) for pair in pairs]).sum() for i in (0, 1))
+        view = self.decider.key(self._view, self._lead(call))
+        measurement = Measurement(self._evaluation.index, site.first, view, decision.change, error, size)
+        self.decider.measurements.append(measurement)
 
     def _remember(self, site: Site, streams: Streams) -> None:
         for name, y in streams.items():
@@ -340,6 +361,19 @@ class Run:
 
     # Reporting.
 
+    def finish(self) -> None:
+        """The run is over; read what is still on the device."""
+        self.decider.finish()
+        self._report_errors()
+
+    def _report_errors(self) -> None:
+        for evaluation, first, error in self.decider.realised:
+            site = self.sites[first]
+            self.report.evaluations[evaluation].error[site.first : site.last + 1] = [error] * (
+                site.last + 1 - site.first
+            )
+        self.decider.realised = []
+
     def _record(self, call: BlockCall, decision: Decision, action: Action, reason: str) -> None:
         rows, tokens, width = call.tokens.shape
         length = call.sequence.length
@@ -348,7 +382,7 @@ class Run:
         queries = chosen + (length - tokens if action is not Action.PREDICT else 0)
         # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
         per_query = rows * (24 * width**2 + 4 * length * width)
-        self.report.explain(call.index, reason, decision.change)
+        self.report.explain(call.index, reason, decision.change, decision.error)
         self.report.count(call.index, chosen / tokens, rows, per_query * queries, per_query * length)
         if action is not Action.PREDICT:
             samples = rows // len(self._branches)

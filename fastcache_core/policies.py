@@ -17,6 +17,7 @@ class Facts:
 
     index: evaluations before this one; is_last: the schedule's last sigma; in_window: inside start and end percent;
     change: accumulated relative change of the entry state since the last computed evaluation, None on the first;
+    error: bound of the relative error of predicting now, None before one was measured;
     skips: evaluations predicted in a row just before this one. steps: length of the schedule.
     """
 
@@ -24,6 +25,7 @@ class Facts:
     is_last: bool
     in_window: bool
     change: float | None
+    error: float | None
     skips: int
     steps: int
 
@@ -55,7 +57,16 @@ def change_rule(facts: Facts, config: BlockCacheConfig) -> str | None:
     return None if facts.change <= config.threshold else f"computed: change above {config.threshold:g}"
 
 
-RULES: dict[str, Rule] = {"change": change_rule}
+def significance_rule(facts: Facts, config: BlockCacheConfig) -> str | None:
+    """Predict while the error that is exceeded with probability alpha stays within the threshold."""
+    if facts.error is None:
+        return "computed: no prediction error was measured yet"
+    return None if facts.error <= config.threshold else f"computed: expected error above {config.threshold:g}"
+
+
+RULES: dict[str, Rule] = {"change": change_rule, "significance": significance_rule}
+# What a rule holds against the threshold, in words.
+MEASURES = {"change": "change", "significance": "expected error"}
 
 
 def reason_to_compute(facts: Facts, config: BlockCacheConfig) -> str | None:

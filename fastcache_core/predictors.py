@@ -55,6 +55,10 @@ class History:
             return y.addcmul_(difference, k.to(h.device, h.dtype))
         return y.add_(difference, alpha=k)
 
+    def expected(self, sigma: float) -> Tensor:
+        """r(sigma), where it is kept."""
+        return self.predict(torch.zeros_like(self.residual), sigma)
+
     def _ahead(self, sigma: float) -> float | Tensor:
         k = (sigma - self.sigma) / self.distance
         bounded = k.clamp(-1, FARTHEST) if isinstance(k, Tensor) else min(max(k, -1.0), FARTHEST)

@@ -23,6 +23,8 @@ class EvaluationRecord:
     computed: np.ndarray  # summed over calls, weighted by rows of the batch
     rows: np.ndarray
     change: list[float | None]
+    expected: list[float | None]
+    error: list[float | None]
     reason: list[int | None]
     # Tokens that blocks computed, for inputs of the first shape seen, [samples, tokens]: all, or those of these masks,
     # which stay on their device until the run is over.
@@ -59,20 +61,20 @@ class Report:
 
     def begin(self) -> None:
         n = len(self.blocks)
-        self.evaluations.append(EvaluationRecord(None, np.zeros(n), np.zeros(n), [None] * n, [None] * n))
+        self.evaluations.append(EvaluationRecord(None, np.zeros(n), np.zeros(n), *([None] * n for _ in range(4))))
 
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def explain(self, block: int, reason: str, change: float | None) -> None:
+    def explain(self, block: int, reason: str, change: float | None, expected: float | None) -> None:
         """Store why a block of the current evaluation was computed or predicted; the first call of it counts."""
         record = self.evaluations[-1]
         if record.reason[block] is None:
             if reason not in self.reason_texts:
                 self.reason_texts.append(reason)
             record.reason[block] = self.reason_texts.index(reason)
-            record.change[block] = change
+            record.change[block], record.expected[block] = change, expected
 
     def count(self, block: int, fraction: float, rows: int, done: float, full: float) -> None:
         """One call of a block: the fraction of tokens computed, rows of the batch, floating-point operations."""
@@ -108,14 +110,15 @@ class Report:
         if not self.evaluations or self.work_done < self.work_full:
             return None
         reasons = [self.reason_texts[i] for e in self.evaluations for i in e.reason if i is not None]
-        changes = [c for e in self.evaluations for c in e.change if c is not None]
         telling = [text for text in reasons if not text.startswith(UNTELLING)] or reasons
         if not telling:
             return "Nothing was skipped: no block of this model was reached."
         why = max(telling, key=telling.count).removeprefix("computed: ")
-        if why.startswith("change above") and changes:
-            threshold = self.run.get("block_threshold", 0)
-            return f"Nothing was skipped; smallest change seen {min(changes):.3f}, block_threshold {threshold:g}."
+        for measure, field_name in (("change", "change"), ("expected error", "expected")):
+            seen = [value for e in self.evaluations for value in getattr(e, field_name) if value is not None]
+            if why.startswith(f"{measure} above") and seen:
+                threshold = self.run.get("block_threshold", 0)
+                return f"Nothing was skipped; smallest {measure} seen {min(seen):.3f}, block_threshold {threshold:g}."
         return f"Nothing was skipped: {why}."
 
     def _token_bits(self) -> tuple[int, list[str]]:
@@ -141,7 +144,8 @@ class Report:
             "blocks": self.blocks if self.evaluations else [],
             "computed": self._computed(),
             "change": [[finite(c) for c in e.change] for e in self.evaluations],
-            "error_realised": [[None] * len(self.blocks) for _ in self.evaluations],
+            "error_expected": [[finite(c) for c in e.expected] for e in self.evaluations],
+            "error_realised": [[finite(c) for c in e.error] for e in self.evaluations],
             "tokens": {"grid": list(self.grid), "samples": samples, "computed": bits},
             "reasons": [e.reason for e in self.evaluations],
             "reason_texts": self.reason_texts,

@@ -8,6 +8,11 @@ from torch import Tensor
 TINY = 1e-12
 
 
+def norm(h: Tensor) -> Tensor:
+    """Frobenius norm, a scalar in float32."""
+    return torch.linalg.vector_norm(h, dtype=torch.float32)
+
+
 def relative_change(h: Tensor, reference: Tensor) -> Tensor:
     """||h - reference|| / ||reference|| (FastCache, arXiv 2505.20353, section 3.2), the largest over samples: a scalar.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .predictors import History
+from .significance import ErrorStatistics
 
 
 class KeysValues:
@@ -59,6 +60,7 @@ class Lead:
 
     entry: state [samples, tokens, width] that entered the blocks at the last evaluation. accumulated: its relative
     change since evaluation computed_at, the last that was not predicted. skips: evaluations predicted since then.
+    errors: what predictions would have been off by when they were not needed.
     One for all branches that see the same part of the picture: their image tokens are alike when they enter the blocks.
     """
 
@@ -67,6 +69,7 @@ class Lead:
     computed_at: int
     accumulated: float = 0.0
     skips: int = 0
+    errors: ErrorStatistics = field(default_factory=ErrorStatistics)
 
     @property
     def nbytes(self) -> int:

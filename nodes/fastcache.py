@@ -48,8 +48,9 @@ class FastCache(io.ComfyNode):
                     max=10.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="How much the image may change before blocks are computed again. 0: block cache off; "
-                    "higher: faster, less faithful. Lower it first when details differ from the uncached image.",
+                    tooltip="Relative error of the blocks' work up to which it is predicted instead of computed, as "
+                    "expected from errors measured while sampling. 0: block cache off; higher: faster, less faithful. "
+                    "Lower it first when details differ from the uncached image.",
                 ),
                 io.Float.Input(
                     "token_threshold",

@@ -61,7 +61,10 @@ class Sampling:
         if isinstance(session, Session):
             guider.model_options = session.installed_in(original)
         try:
-            return executor(*args, **kwargs)
+            samples = executor(*args, **kwargs)
+            if isinstance(session, Session):
+                session.run.finish()
+            return samples
         finally:
             guider.model_options = original
             report = session.run.report if isinstance(session, Session) else session

@@ -73,7 +73,7 @@ def repeat_graph(family: str, evaluations: int, fastcache: dict) -> Graph:
 @pytest.mark.parametrize(
     ("settings", "action"),
     [
-        ({"block_threshold": 10.0}, "predicted: change within 10"),
+        ({"block_threshold": 10.0}, "predicted: expected error within 10"),
         ({"block_threshold": 0.0, "token_threshold": 0.01}, "partial: only tokens"),
     ],
 )

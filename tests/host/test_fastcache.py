@@ -17,7 +17,7 @@ from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
 DEFAULTS = {
-    "block_threshold": 0.15,
+    "block_threshold": 0.11,
     "token_threshold": 0.0,
     "start_percent": 0.0,
     "end_percent": 1.0,
@@ -92,7 +92,7 @@ def test_engine_that_skips_nothing_is_bit_identical_to_no_node(server):
     reference, _ = sample(server, graph())
     idle, report = sample(server, graph(fastcache={"block_threshold": 1e-6}))
     assert np.array_equal(idle, reference)
-    assert report["notes"][0].startswith("Nothing was skipped; smallest change seen 0.0")
+    assert report["notes"][0].startswith("Nothing was skipped; smallest expected error seen 0.")
     assert report["notes"][0] in server.log()
 
 
@@ -144,7 +144,7 @@ def test_noise_that_a_sampler_adds_counts_as_change(server, sampler):
     cached, report = sample(server, graph(fastcache={}, sampler_name=sampler))
     assert quality(cached, reference) > 40
     if report["computed_fraction"] == 1:
-        assert report["notes"][0].startswith("Nothing was skipped; smallest change seen")
+        assert report["notes"][0].startswith("Nothing was skipped; smallest expected error seen")
 
 
 def require_sampler(server: ComfyServer, sampler: str) -> None:
@@ -208,7 +208,7 @@ def test_the_last_of_two_nodes_in_a_row_counts(server):
     once, _ = sample(server, graph(fastcache={}))
     got, report = sample(server, twice)
     assert np.array_equal(got, once)
-    assert report["run"]["block_threshold"] == 0.15
+    assert report["run"]["block_threshold"] == 0.11
     assert "settings of the last node count" in server.log()
 
 

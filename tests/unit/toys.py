@@ -52,7 +52,7 @@ def make_run(
     selector: dict | None = None,
     **block_cache,
 ) -> Run:
-    block_cache = {"warmup_evaluations": 2, "min_steps": 1, "damping": 1.0, **block_cache}
+    block_cache = {"rule": "change", "warmup_evaluations": 2, "min_steps": 1, "damping": 1.0, **block_cache}
     config = FastCacheConfig(
         BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
     )
