@@ -120,7 +120,7 @@ class ToyConditioning(io.ComfyNode):
 
 
 class ToyRepeatSampler(io.ComfyNode):
-    """A sampler that asks the model for the same thing several times and returns the last answer."""
+    """A sampler that comes to rest at its third evaluation, asks for the same again, and returns the last answer."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -134,8 +134,9 @@ class ToyRepeatSampler(io.ComfyNode):
     @classmethod
     def execute(cls, evaluations: int) -> io.NodeOutput:
         def repeat(model, x, sigmas, extra_args=None, callback=None, disable=None):
-            for _ in range(evaluations):
-                answer = model(x, sigmas[3] * x.new_ones(len(x)), **(extra_args or {}))
+            for i in range(evaluations):
+                moved = x * (1 + 0.01 * max(0, 2 - i))
+                answer = model(moved, sigmas[3] * x.new_ones(len(x)), **(extra_args or {}))
             return answer
 
         return io.NodeOutput(comfy.samplers.KSAMPLER(repeat))
