@@ -187,6 +187,9 @@ class Run:
         """The loop's body: streams in, streams of the same shapes out."""
         if self._evaluation is None or not self._branches:
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
+        if any(h.requires_grad for h in call.streams.values()):
+            self.report.note("Gradients are recorded, so blocks are left alone.")
+            return call.compute(call.streams, None)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
         self._watch_for_additions(call)
         decision = self._decide(call)

@@ -137,12 +137,12 @@ def test_samplers_of_every_kind(server, sampler, evaluations):
 
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_sde", "seeds_2"])
-def test_noise_that_a_sampler_adds_counts_as_change(server, sampler):
-    """Nearly nothing is skipped then, and a run that skipped nothing says how far it was from it."""
+def test_samplers_that_add_noise_skip_less_and_stay_close(server, sampler):
     require_sampler(server, sampler)
     reference, _ = sample(server, graph(sampler_name=sampler))
     cached, report = sample(server, graph(fastcache={}, sampler_name=sampler))
-    assert quality(cached, reference) > 40
+    assert report["computed_fraction"] > 0.65
+    assert quality(cached, reference) > 33
     if report["computed_fraction"] == 1:
         assert report["notes"][0].startswith("Nothing was skipped; smallest expected error seen")
 

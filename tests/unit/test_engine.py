@@ -296,3 +296,13 @@ def test_calls_without_branches_are_left_alone():
     call = toys.block_call(0, block, 1.0, {"img": torch.zeros(3, 6, 4), "txt": torch.zeros(3, toys.TEXT, 4)})
     assert run.run_block(call)["img"].eq(1).all()
     run.end_evaluation()
+
+
+def test_blocks_are_left_alone_while_gradients_are_recorded():
+    block, weight = toys.add_sigma(1.0), torch.ones(1, 6, 4, requires_grad=True)
+    run = toys.make_run([block], SIGMAS, block_threshold=1.0)
+    for sigma in SIGMAS[:3]:
+        out = toys.evaluate(run, [block], sigma, weight * 2)["cond"]
+        torch.testing.assert_close(out, weight * 2 + sigma)
+    out.sum().backward()
+    assert weight.grad is not None and run.state.nbytes == 0
