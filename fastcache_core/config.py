@@ -46,7 +46,7 @@ class BlockCacheConfig:
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts.
     """
 
-    threshold: float = 0.11
+    threshold: float = 0.1
     rule: str = "significance"
     alpha: float = 0.5
     predictor: str = "auto"

@@ -17,7 +17,7 @@ from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
 DEFAULTS = {
-    "block_threshold": 0.11,
+    "block_threshold": 0.1,
     "token_threshold": 0.0,
     "start_percent": 0.0,
     "end_percent": 1.0,
@@ -208,7 +208,7 @@ def test_the_last_of_two_nodes_in_a_row_counts(server):
     once, _ = sample(server, graph(fastcache={}))
     got, report = sample(server, twice)
     assert np.array_equal(got, once)
-    assert report["run"]["block_threshold"] == 0.11
+    assert report["run"]["block_threshold"] == 0.1
     assert "settings of the last node count" in server.log()
 
 
