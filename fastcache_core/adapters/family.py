@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine import Attending, BlockCall, Streams
+from ..calls import Attending, BlockCall, Streams
 from ..tokens import Span
 
 Arguments = Mapping[str, Any]

@@ -8,7 +8,7 @@ from fastcache_core.adapters import FAMILIES, find_family
 from fastcache_core.adapters.family import OVERRIDE, Layout, attend_through, gather_positions, why_no_tokens
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
-from fastcache_core.engine import Attending
+from fastcache_core.calls import Attending
 
 
 def model_of(name, doubles=2, singles=3, **attributes):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from fastcache_core.calls import Attending, BlockCall, Streams
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
-from fastcache_core.engine import Attending, BlockCall, Run, Streams
+from fastcache_core.engine import Run
 from fastcache_core.tokens import Span
 
 Block = Callable[[Streams, float, "Attending | None"], Streams]

@@ -1,0 +1,68 @@
+"""What the engine is told about one call of one block, in words that no host and no model family appears in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .tokens import Span
+
+Streams = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Attending:
+    """How a block's attention treats keys and values while the token selector is on.
+
+    Without rows: hand over all of them through `keep(keys, values)`. With rows [samples, k] of the sequence: the block
+    sees those tokens only, and its attention uses what `serve(keys, values)` returns, which covers every token.
+    """
+
+    rows: Tensor | None
+    keep: Callable[[Tensor, Tensor], None] | None = None
+    serve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """One call of one block in the engine's words, as an adapter makes it.
+
+    streams: hidden states by name, [rows, tokens, width], rows = branches * samples. image: the stream that holds the
+    image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
+    runs the real block. no_tokens: why tokens cannot be selected here, or None.
+    """
+
+    index: int
+    streams: Streams
+    image: tuple[str, Span]
+    sequence: Span
+    compute: Callable[[Streams, Attending | None], Streams]
+    no_tokens: str | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """The image tokens: [rows, tokens, width]."""
+        name, span = self.image
+        return self.streams[name][:, span.start : span.stop]
+
+
+class Watch:
+    """Tells on a few numbers whether the state that enters a block is the one that left the block before it."""
+
+    def __init__(self):
+        self._index, self._left = -1, None
+
+    @staticmethod
+    def _numbers(streams: Streams) -> Tensor:
+        h = next(iter(streams.values()))
+        return h[0, :: max(1, h.shape[1] // 16), :2]
+
+    def leaving(self, index: int, streams: Streams) -> None:
+        self._index, self._left = index, self._numbers(streams).clone()
+
+    def entering(self, index: int, streams: Streams) -> Tensor | None:
+        """A boolean on the device: whether something was added in between. None when there is nothing to compare."""
+        left, self._left = self._left, None
+        return (left != self._numbers(streams)).any() if left is not None and index == self._index + 1 else None
