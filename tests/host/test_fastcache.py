@@ -132,7 +132,7 @@ def test_samplers_of_every_kind(server, sampler, evaluations):
     cached, report = sample(server, graph(fastcache={}, sampler_name=sampler))
     assert abs(report["run"]["sampler_evaluations"] - evaluations) <= 1
     assert report["computed"][-1] == [1] * 16
-    assert report["computed_fraction"] <= 0.75
+    assert report["computed_fraction"] <= 0.85
     assert quality(cached, reference) > 30
 
 
