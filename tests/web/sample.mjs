@@ -7,6 +7,7 @@ export function sample() {
     blocks: ["double 0", "double 1", "single 0"],
     computed: [[1, 1, 1], [0, 0.5, 0]],
     change: [[null, null, null], [0.0312, 0.07, 0.02]],
+    error_expected: [[null, null, null], [0.0512, null, null]],
     error_realised: [[null, null, null], [null, 0.0123, null]],
     tokens: { grid: [1, 2, 3], samples: 2, computed: [btoa("\xff\xf0"), btoa("\x8a\x50")] },
     reasons: [[0, 0, 0], [1, 2, null]],

@@ -10,7 +10,7 @@ const report = readReport(sample());
 
 test("a cell is told with its evaluation, sigma, change and reason", () => {
   assert.equal(texts.cellText(report, 1, 0),
-    "evaluation 2 of 2 (sigma 0.412), double 0: predicted, change 0.031; Below the threshold.");
+    "evaluation 2 of 2 (sigma 0.412), double 0: predicted, change 0.031, expected error 0.051; Below the threshold.");
   assert.equal(texts.cellText(report, 1, 1),
     "evaluation 2 of 2 (sigma 0.412), double 1: partial, 50 % of tokens computed, change 0.07, " +
     "a prediction would have been off by 0.012; Some tokens changed.");
@@ -31,7 +31,7 @@ test("the totals are one line", () => {
 });
 
 test("an evaluation is summed up in blocks and in tokens", () => {
-  assert.equal(texts.evaluationText(report, 1), "evaluation 2 of 2 (sigma 0.412): blocks 1 partial, 2 predicted");
+  assert.equal(texts.evaluationText(report, 1), "evaluation 2 of 2 (sigma 0.412): 1 partial, 2 predicted of 3 blocks");
   assert.deepEqual(texts.tokensTexts(report, 1, "2 samples"), [
     "tokens at evaluation 2: 42 % computed (2 samples)",
     "tokens at evaluation 2: 42 % computed",

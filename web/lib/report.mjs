@@ -10,6 +10,7 @@
  * @property {number} evaluations
  * @property {number[][]} computed [evaluations][blocks], fraction of tokens the block computed
  * @property {(number | null)[][]} change
+ * @property {(number | null)[][]} errorExpected
  * @property {(number | null)[][]} errorRealised
  * @property {(string | null)[][]} reasons
  * @property {(number | null)[]} sigmas
@@ -42,6 +43,7 @@ export function readReport(value) {
     evaluations,
     computed,
     change: optionalRows(value.change, evaluations),
+    errorExpected: optionalRows(value.error_expected, evaluations),
     errorRealised: optionalRows(value.error_realised, evaluations),
     reasons: reasons.map((row) => row.map((index) => (index === null ? null : (reasonTexts[index] ?? null)))),
     sigmas: optionalRows([value.run?.sigmas ?? []], 1)[0],

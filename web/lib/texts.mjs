@@ -64,7 +64,7 @@ export function evaluationText(report, evaluation) {
   const counts = { computed: 0, partial: 0, predicted: 0 };
   for (const fraction of report.computed[evaluation]) counts[stateOf(fraction)] += 1;
   const parts = Object.entries(counts).filter(([, count]) => count > 0).map(([state, count]) => `${count} ${state}`);
-  return `${evaluationName(report, evaluation)}: blocks ${parts.join(", ")}`;
+  return `${evaluationName(report, evaluation)}: ${parts.join(", ")} of ${report.blocks.length} blocks`;
 }
 
 /**
@@ -77,10 +77,12 @@ export function cellText(report, evaluation, block) {
   const fraction = report.computed[evaluation][block];
   const state = stateOf(fraction);
   const change = report.change[evaluation][block] ?? null;
+  const expected = report.errorExpected[evaluation][block] ?? null;
   const error = report.errorRealised[evaluation][block] ?? null;
   const facts = [
     state === "partial" ? `partial, ${percent(fraction)} of tokens computed` : state,
     ...(change === null ? [] : [`change ${significant(change, 2)}`]),
+    ...(expected === null ? [] : [`expected error ${significant(expected, 2)}`]),
     ...(error === null ? [] : [`a prediction would have been off by ${significant(error, 2)}`]),
   ];
   const reason = report.reasons[evaluation][block] ?? null;
