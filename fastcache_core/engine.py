@@ -217,32 +217,36 @@ class Run:
         attending = Attending(None, keep=self._keeper(call.index)) if selecting else None
         streams = self._timed(call, call.streams, attending)
         if call.index == site.last and self._entered == site:
-            self._measure(site, call, decision, streams)
-            self._remember(site, streams)
+            residuals = self._residuals(self._pending, streams)
+            self._pending = {}
+            self._measure(site, call, decision, residuals)
+            self._remember(site, residuals)
         return streams
 
-    def _measure(self, site: Site, call: BlockCall, decision: Decision, streams: Streams) -> None:
+    @staticmethod
+    def _residuals(negated: Streams, streams: Streams) -> Streams:
+        """What was added to each stream, in the negated inputs' place; a stream whose size changed has none."""
+        same = {name: h for name, h in negated.items() if name in streams and h.shape == streams[name].shape}
+        return {name: h.add_(streams[name]) for name, h in same.items()}
+
+    def _measure(self, site: Site, call: BlockCall, decision: Decision, residuals: Streams) -> None:
         """Note by how much the image tokens' prediction would have been off."""
-        name, n = call.image[0], len(self._branches)
+        name = call.image[0]
+        if decision.change is None or name not in residuals:
+            return
         kept = [branch.histories.get((site.first, name)) for branch in self._branches]
-        pending = self._pending.get(name)
-        if decision.change is None or pending is None or pending.shape != streams[name].shape or None in kept:
+        pairs = list(zip(kept, residuals[name].chunk(len(kept)), strict=True))
+        if not all(history is not None and history.fits(residual) for history, residual in pairs):
             return
-        residuals = (pending + streams[name]).chunk(n)
-        if not all(history.fits(residual) for history, residual in zip(kept, residuals, strict=True)):
-            return
-        pairs = [(k.expected(self._evaluation.sigma).to(r.device) - r, r) for k, r in zip(kept, residuals, strict=True)]
-        error, size = (torch.stack([norm(pair[i]) for pair in pairs]).sum() for i in (0, 1))
+        off = [history.expected(self._evaluation.sigma).to(r.device) - r for history, r in pairs]
+        error, size = (torch.stack([norm(part) for part in parts]).sum() for parts in (off, [r for _, r in pairs]))
         view = self.decider.key(self._view, self._lead(call))
         measurement = Measurement(self._evaluation.index, site.first, view, decision.change, error, size)
         self.decider.measurements.append(measurement)
 
-    def _remember(self, site: Site, streams: Streams) -> None:
-        for name, y in streams.items():
-            negated = self._pending.pop(name, None)
-            if negated is None or negated.shape != y.shape:
-                continue
-            parts = negated.add_(y).chunk(len(self._branches))
+    def _remember(self, site: Site, residuals: Streams) -> None:
+        for name, whole in residuals.items():
+            parts = whole.chunk(len(self._branches))
             for branch, residual in zip(self._branches, parts, strict=True):
                 branch.computed_at, key = self._evaluation.index, (site.first, name)
                 kept = branch.histories.get(key)
@@ -275,9 +279,9 @@ class Run:
         sequence = call.sequence.rows(active)
         outputs = self._timed(call, inputs, Attending(sequence, serve=self._server(call.index, sequence)))
         scatter_tokens(whole, rows, outputs[image])
-        self._remember_rows(site, image, rows, negated.pop(image).add_(outputs[image]))
-        self._pending = negated
-        self._remember(site, {name: outputs[name] for name in negated})
+        residuals = self._residuals(negated, outputs)
+        self._remember_rows(site, image, rows, residuals.pop(image))
+        self._remember(site, residuals)
         return {**outputs, image: whole}
 
     def _remember_rows(self, site: Site, name: str, rows: Tensor, residual: Tensor) -> None:
@@ -314,18 +318,18 @@ class Run:
 
     def _report_errors(self) -> None:
         for evaluation, first, error in self.decider.realised:
-            site = self.sites[first]
-            self.report.evaluations[evaluation].error[site.first : site.last + 1] = [error] * (
-                site.last + 1 - site.first
-            )
+            for block in range(first, self.sites[first].last + 1):
+                self.report.evaluations[evaluation].error[block] = error
         self.decider.realised = []
 
     def _record(self, call: BlockCall, decision: Decision, action: Action, reason: str) -> None:
         rows, tokens, width = call.tokens.shape
         length = call.sequence.length
-        chosen = {Action.COMPUTE: tokens, Action.PREDICT: 0}.get(action)
-        chosen = decision.active.shape[1] if chosen is None else chosen
-        queries = chosen + (length - tokens if action is not Action.PREDICT else 0)
+        if action is Action.PREDICT:
+            chosen, queries = 0, 0
+        else:
+            chosen = tokens if action is Action.COMPUTE else decision.active.shape[1]
+            queries = chosen + length - tokens
         # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
         per_query = rows * (24 * width**2 + 4 * length * width)
         self.report.explain(call.index, reason, decision.change, decision.error)
