@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .nodes.block_cache import FastCacheBlockCache
 from .nodes.fastcache import FastCache
 from .nodes.preview import FastCachePreview
+from .nodes.token_selector import FastCacheTokenSelector
 
 WEB_DIRECTORY = "./web"
 
 
 class FastCacheExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [FastCache, FastCachePreview]
+        return [FastCache, FastCacheBlockCache, FastCacheTokenSelector, FastCachePreview]
 
 
 async def comfy_entrypoint() -> FastCacheExtension:

@@ -49,20 +49,21 @@ class BlockCall:
 
 
 class Watch:
-    """Tells on a few numbers whether the state that enters a block is the one that left the block before it."""
+    """Tells on a few numbers whether the image tokens that enter a block are those that left the block before it."""
 
     def __init__(self):
         self._index, self._left = -1, None
 
     @staticmethod
-    def _numbers(streams: Streams) -> Tensor:
-        h = next(iter(streams.values()))
-        return h[0, :: max(1, h.shape[1] // 16), :2]
+    def _numbers(call: BlockCall, streams: Streams) -> Tensor:
+        name, span = call.image
+        return streams[name][0, span.start : span.stop : max(1, span.tokens // 16), :2]
 
-    def leaving(self, index: int, streams: Streams) -> None:
-        self._index, self._left = index, self._numbers(streams).clone()
+    def leaving(self, call: BlockCall, streams: Streams) -> None:
+        self._index, self._left = call.index, self._numbers(call, streams).clone()
 
-    def entering(self, index: int, streams: Streams) -> Tensor | None:
+    def entering(self, call: BlockCall) -> Tensor | None:
         """A boolean on the device: whether something was added in between. None when there is nothing to compare."""
         left, self._left = self._left, None
-        return (left != self._numbers(streams)).any() if left is not None and index == self._index + 1 else None
+        known = left is not None and call.index == self._index + 1
+        return (left != self._numbers(call, call.streams)).any() if known else None

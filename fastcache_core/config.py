@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-RULES = ("significance", "change")
-PREDICTORS = ("auto", "reuse", "extrapolate")
-LEVELS = ("auto", "block", "stack")
+from .thresholds import parse_thresholds
+
+RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
+PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
+LEVELS = ("auto", "block", "span", "stack", "model_output")
+CONTEXTS = ("all_tokens", "active_tokens")
 CACHE_DEVICES = ("main", "offload")
 
 
@@ -34,38 +37,61 @@ class BlockCacheConfig:
     """When a block's work is predicted instead of computed, and how.
 
     threshold: up to which blocks are predicted. Higher is faster and less faithful; 0 switches the block cache off.
-    rule: what is held against the threshold. `significance`: the relative error that the prediction of the blocks' work
-        exceeds with probability `alpha`, learned from measured errors (0.5: the expected error). `change`: the relative
-        change of the entry state, accumulated since the last computed evaluation.
+    rule: what is held against the threshold (policies.py).
+        significance: the error that predicting makes, summed over what is predicted in an evaluation, relative to the
+            blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
+        change: relative change of the entry state, accumulated since the last computed evaluation.
+        first_block: the same of the first block's work; the first block is computed at every evaluation.
+        interval: nothing; every `interval`-th evaluation is computed (FORA).
+        paper_chi_square: nothing either; the paper's test at level `alpha`, which nearly every change passes.
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
-        multiplied by `damping`; `auto` is the best measured one, `extrapolate`.
-    level: what is predicted at once. `block` keeps a residual per block, `stack` one per block list (least memory);
-        `auto` is `stack`, or `block` while tokens are selected, since those need their own residual in every block.
+        damped; `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
+    level: what is predicted at once: a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
+        `model_output`, where no block is touched. `auto` is `stack`, or `block` while tokens are selected, since those
+        need their own residual in every block.
+    block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them.
-    max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says.
+    max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says, except
+        `interval`, which says it itself.
+    damping: of the extrapolation; None: found while sampling, from what would have been right so far.
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts.
     """
 
     threshold: float = 0.1
     rule: str = "significance"
     alpha: float = 0.5
+    interval: int = 3
     predictor: str = "auto"
     level: str = "auto"
+    block_thresholds: str = ""
     warmup_evaluations: int = 3
     max_consecutive_skips: int = 3
-    damping: float = 0.75
+    damping: float | None = None
     min_steps: int = 8
 
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, 10)
         _check_choice("rule", self.rule, RULES)
         _check_number("alpha", self.alpha, 0.001, 0.999)
+        _check_integer("interval", self.interval, 1, 1000)
         _check_choice("predictor", self.predictor, PREDICTORS)
         _check_choice("level", self.level, LEVELS)
+        parse_thresholds(self.block_thresholds)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 1, 1000)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
-        _check_number("damping", self.damping, 0, 2)
+        if self.damping is not None:
+            _check_number("damping", self.damping, 0, 2)
         _check_integer("min_steps", self.min_steps, 1, 1000)
+        if self.rule == "first_block" and self.level == "model_output":
+            raise ValueError(
+                "The rule first_block looks at the first block, which the level model_output never sees; "
+                "choose the level stack, or another rule."
+            )
+
+    @property
+    def fixed_damping(self) -> float | None:
+        """The damping of every extrapolation, None where it is found while sampling."""
+        return 0.0 if self.predictor == "reuse" else self.damping
 
 
 @dataclass(frozen=True)
@@ -76,18 +102,22 @@ class TokenSelectorConfig:
         fraction of the tokens' mean squared norm. Higher is faster and less faithful; 0 switches the selector off.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token is computed again after at most this many evaluations.
+    context: what active tokens attend to: `all_tokens`, the static ones through keys and values kept from when they
+        were computed, or `active_tokens` only, which needs no such memory and is much worse (the paper's).
     """
 
     threshold: float = 0.0
     min_active: float = 0.0
     max_active: float = 1.0
     refresh_interval: int = 6
+    context: str = "all_tokens"
 
     def __post_init__(self) -> None:
         _check_number("token_threshold", self.threshold, 0, 10)
         _check_number("min_active", self.min_active, 0, 1)
         _check_number("max_active", self.max_active, 0, 1)
         _check_integer("refresh_interval", self.refresh_interval, 1, 1000)
+        _check_choice("context", self.context, CONTEXTS)
         if self.min_active > self.max_active:
             raise ValueError(
                 f"min_active ({self.min_active:g}) is above max_active ({self.max_active:g}); "

@@ -1,9 +1,9 @@
-"""One decision per evaluation and view: predict all blocks, compute them, or compute some of their tokens.
+"""One decision per evaluation and view: which sites to predict, and which tokens of the others to compute.
 
 A view is a part of the picture that conditionings look at: the whole of it, an area, a context window. The decision is
-taken when the first block is reached, and holds for all branches with that view, with one device synchronisation: the
-change of the entry state, the number of active tokens, sigma, and the errors measured at the evaluation before come to
-the host together.
+taken when the first block is reached (the second one under the rule `first_block`), for all sites and for all branches
+with that view, with one device synchronisation: the change of the entry state, the number of active tokens, sigma, and
+what was measured at the evaluation before come to the host together.
 """
 
 from __future__ import annotations
@@ -11,44 +11,69 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .config import FastCacheConfig
-from .policies import MEASURES, Facts, reason_to_compute
+from .policies import Facts, SiteFacts, reasons_to_compute, why_predicted
+from .predictors import Damping, Offset
 from .signals import TINY, relative_change, token_saliency
-from .state import Lead, TokenAnchors
+from .sites import Cut, Site
+from .state import Lead, SiteRecord, TokenAnchors
+from .thresholds import parse_thresholds, thresholds_of
 from .tokens import active_indices, choose_active
+
+
+class SiteDecision(NamedTuple):
+    """predict or compute, and why. change, error: what the rule saw; damping: of the prediction. anchor: the last
+    evaluation at which the site was not predicted; a branch that was not computed then has nothing to predict from."""
+
+    predict: bool
+    reason: str
+    change: float | None = None
+    error: float | None = None
+    damping: float = 0.0
+    anchor: int = -1
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None.
+    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None."""
 
-    change, error: what the rule saw. anchor: index of the last evaluation that was not predicted; a branch that was not
-    computed then has nothing to predict from.
-    """
-
-    predict: bool
-    reason: str
-    change: float | None
-    error: float | None = None
-    anchor: int = -1
+    sites: dict[Site, SiteDecision]
     active: Tensor | None = None
     mask: Tensor | None = None
 
 
+class Entered(NamedTuple):
+    """What is known when a view's first block is reached. step: relative change since the evaluation before."""
+
+    lead: Lead | None
+    mask: Tensor | None
+    step: float | None
+    fewest: int
+    most: int
+
+
 @dataclass(frozen=True)
 class Measurement:
-    """Of a computed site: norms of its residual and of what its prediction was off by, still on the device."""
+    """Of a computed site: by how much predicting it would have been off. decision: what was expected."""
 
     evaluation: int
-    site: int
+    site: Site
     view: Hashable
-    change: float
-    error: Tensor
-    size: Tensor
+    decision: SiteDecision
+    offset: Offset
+
+
+class Realised(NamedTuple):
+    """A measurement that was read: relative error of a prediction that was not needed."""
+
+    evaluation: int
+    site: Site
+    error: float
 
 
 @dataclass
@@ -61,18 +86,24 @@ class Evaluation:
 
 
 class Decider:
-    """Takes the decisions of one run. sigmas: the schedule; sigma_window: (high, low), to which skipping is limited."""
+    """Takes the decisions of one run. cut: the sites; sigmas: the schedule; sigma_window: (high, low), to which
+    skipping is limited."""
 
-    def __init__(self, config: FastCacheConfig, sigmas: Sequence[float], sigma_window: tuple[float, float]):
-        self.config, self.sigma_window = config, sigma_window
+    def __init__(self, config: FastCacheConfig, cut: Cut, blocks: Sequence[str], sigmas: Sequence[float],
+                 sigma_window: tuple[float, float]):  # fmt: skip
+        self.config, self.cut, self.sigma_window = config, cut, sigma_window
+        ranges = parse_thresholds(config.block_cache.block_thresholds)
+        self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.threshold > 0
         self.steps = len(sigmas) - 1
         self.last_sigma = min(sigmas[:-1], default=0.0)
         self.leads: dict[Hashable, Lead] = {}
         self.measurements: list[Measurement] = []  # to be read at the next synchronisation
-        self.realised: list[tuple[int, int, float]] = []  # read: evaluation, site, relative error
-        self.alarms: list[Tensor] = []  # booleans to be read likewise
-        self.alarmed = False  # whether one of them was true
+        self.realised: list[Realised] = []  # read, for the report
+        self.alarms: list[Tensor] = []  # booleans to be read likewise: something was added between blocks
+        self.alarmed = False
+        self.checks: list[Tensor] = []  # of the self-check, to be read likewise: how far off, over what is tolerated
+        self.worst_check = 0.0
         self.synchronisations = 0
         self.waited = 0.0  # seconds for which the host waited for the device, whose work is not ours
 
@@ -80,105 +111,145 @@ class Decider:
     def nbytes(self) -> int:
         return sum(lead.nbytes for lead in self.leads.values())
 
-    def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, may_select: bool) -> Decision:
-        """The evaluation's decision for this view; h [samples, tokens, width] is its entry state."""
-        key = self.key(view, h)
-        if key not in evaluation.decisions:
-            lead = self.leads.get(key)
-            select = self.selecting and may_select and lead is not None
-            mask = self._active(lead, h) if select else None
-            change, fewest, most = self._measure(evaluation, lead, h, mask)
-            decision = self._decision(self._facts(evaluation, lead, change), lead, mask, fewest, most)
-            self.leads[key] = self._next_lead(evaluation, lead, h, decision)
-            evaluation.decisions[key] = decision
-        return evaluation.decisions[key]
-
     @staticmethod
     def key(view: Hashable, h: Tensor) -> Hashable:
         return (view, *h.shape)
 
-    def _active(self, lead: Lead, h: Tensor) -> Tensor:
-        return choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
+    def read(self, evaluation: Evaluation, view: Hashable, h: Tensor, change: Tensor | None, select: bool) -> Entered:
+        """The one synchronisation of this evaluation and view; h [samples, tokens, width] is its entry state.
 
-    def _measure(
-        self, evaluation: Evaluation, lead: Lead | None, h: Tensor, mask: Tensor | None
-    ) -> tuple[float | None, int, int]:
-        """Accumulated change, fewest and most active tokens of a sample."""
+        change: relative change of what is looked at instead of the entry state, if anything is.
+        """
+        lead = self.leads.get(self.key(view, h))
+        mask = self._active(lead, h) if select and lead is not None and lead.anchors is not None else None
         wanted = {"sigma": torch.as_tensor(evaluation.sigma)}
-        if lead is not None:
+        if change is not None:
+            wanted["change"] = change
+        elif lead is not None and lead.entry is not None:
             wanted["change"] = relative_change(h, lead.entry)
         if mask is not None:
             active = mask.sum(dim=1)
             wanted |= {"fewest": active.amin(), "most": active.amax()}
-        if self.alarms:
-            wanted["alarm"] = torch.stack(self.alarms).any()
         found = self._read(wanted, h.device)
-        self.alarms, self.alarmed = [], self.alarmed or found.get("alarm", 0) > 0
         evaluation.sigma = found["sigma"]
-        change = None if lead is None else found["change"] + lead.accumulated
-        return change, round(found.get("fewest", 0)), round(found.get("most", 0))
+        return Entered(lead, mask, found.get("change"), round(found.get("fewest", 0)), round(found.get("most", 0)))
+
+    def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
+        """The evaluation's decision for this view, once what was measured has been read."""
+        key = self.key(view, h)
+        lead = entered.lead or self._new_lead(h)
+        self.leads[key] = lead
+        lead.travelled += entered.step or 0.0
+        facts = self._facts(evaluation, h)
+        decision = self._decision(facts, lead, entered, self._decide_sites(facts, lead, entered.step))
+        self._advance(evaluation, lead, h, decision)
+        evaluation.decisions[key] = decision
+        return decision
+
+    def _active(self, lead: Lead, h: Tensor) -> Tensor:
+        return choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
 
     def _read(self, wanted: dict[str, Tensor], device: torch.device) -> dict[str, float]:
-        """Bring scalars to the host, all in the one synchronisation of this evaluation and view; learn from errors."""
-        norms = [norm for m in self.measurements for norm in (m.error, m.size)]
-        together = torch.stack([number.to(device, torch.float32) for number in (*wanted.values(), *norms)])
+        """Bring scalars to the host, all at once; learn from what they tell."""
+        offsets = [number for m in self.measurements for number in m.offset]
+        scalars = [*wanted.values(), *offsets, *self.alarms, *self.checks]
+        together = torch.stack([number.to(device, torch.float32) for number in scalars])
         begun = time.perf_counter()
         numbers = together.tolist()
         self.waited += time.perf_counter() - begun
         self.synchronisations += 1
-        self._learn(numbers[len(wanted) :])
+        rest = numbers[len(wanted) :]
+        self._learn([Offset(*rest[i : i + 4]) for i in range(0, len(offsets), 4)])
+        told = rest[len(offsets) :]
+        self.alarmed = self.alarmed or any(told[: len(self.alarms)])
+        # max() would pass over NaN, which is the worst of all.
+        off = [check if check == check else float("inf") for check in told[len(self.alarms) :]]
+        self.worst_check = max([self.worst_check, *off])
+        self.measurements, self.alarms, self.checks = [], [], []
         return dict(zip(wanted, numbers, strict=False))
 
-    def _learn(self, norms: list[float]) -> None:
-        """Pass errors on to the statistics of their views; errors of one evaluation's sites add up."""
-        totals: dict[tuple[Hashable, float], tuple[float, float]] = {}
-        for m, error, size in zip(self.measurements, norms[::2], norms[1::2], strict=True):
-            self.realised.append((m.evaluation, m.site, error / (size + TINY)))
-            sums = totals.get((m.view, m.change), (0.0, 0.0))
-            totals[m.view, m.change] = (sums[0] + error, sums[1] + size)
-        for (view, change), (error, size) in totals.items():
-            self.leads[view].errors.update(error / (size + TINY), change)
-        self.measurements = []
+    def _learn(self, offsets: list[Offset]) -> None:
+        """Pass errors on to the statistics of their sites; those of one evaluation's branches add up."""
+        totals: dict[tuple[Hashable, Site, int], list[float]] = {}
+        expected: dict[tuple[Hashable, Site, int], SiteDecision] = {}
+        for m, offset in zip(self.measurements, offsets, strict=True):
+            key = (m.view, m.site, m.evaluation)
+            totals[key] = [a + b for a, b in zip(totals.get(key, [0.0] * 4), offset, strict=True)]
+            expected[key] = m.decision
+        for key, (error, size, along, length) in totals.items():
+            view, site, evaluation = key
+            record = self.leads[view].sites.get(site)
+            self.realised.append(Realised(evaluation, site, error / (size + TINY)))
+            if record is not None:
+                record.size = size
+                record.damping.update(along, length)
+                record.errors.update(error / (size + TINY), expected[key].change)
 
     def finish(self) -> None:
         """Read what was measured after the last decision."""
         if self.measurements:
-            self._read({}, self.measurements[0].error.device)
+            self._read({}, self.measurements[0].offset.error.device)
 
-    def _facts(self, evaluation: Evaluation, lead: Lead | None, change: float | None) -> Facts:
+    def _facts(self, evaluation: Evaluation, h: Tensor) -> Facts:
         sigma, (high, low) = evaluation.sigma, self.sigma_window
         return Facts(
             index=evaluation.index,
             is_last=sigma <= self.last_sigma * (1 + 1e-5),  # sigma comes back in float32
             in_window=low <= sigma <= high,
-            change=change,
-            error=None if change is None else lead.errors.bound(change, self.config.block_cache.alpha),
-            skips=0 if lead is None else lead.skips,
             steps=self.steps,
+            elements=h[0].numel(),
         )
 
-    def _decision(self, facts: Facts, lead: Lead | None, mask: Tensor | None, fewest: int, most: int) -> Decision:
-        config = self.config.block_cache
-        seen = (facts.change, facts.error, -1 if lead is None else lead.computed_at)
-        why = reason_to_compute(facts, config)
-        if why is None:
-            return Decision(True, f"predicted: {MEASURES[config.rule]} within {config.threshold:g}", *seen)
-        warm = facts.index >= config.warmup_evaluations
-        if mask is None or not warm or facts.is_last or not facts.in_window:
-            return Decision(False, why, *seen)
-        if fewest == mask.shape[1]:
-            threshold = self.config.token_selector.threshold
-            return Decision(False, f"computed: every token changed more than {threshold:g}", *seen)
-        return Decision(False, why, *seen, active_indices(mask, most), mask)
+    def _decide_sites(self, facts: Facts, lead: Lead, step: float | None) -> dict[Site, SiteDecision]:
+        config, sites = self.config.block_cache, self.cut.predictable
+        records = [lead.sites.get(site) for site in sites]
+        total = sum(record.size for record in records if record is not None) or 1.0
+        known = [self._site_facts(*pair, lead, step, total) for pair in zip(sites, records, strict=True)]
+        decisions = {}
+        for site, record, seen, why in zip(
+            sites, records, known, reasons_to_compute(facts, known, config), strict=True
+        ):
+            damping, anchor = (0.0, -1) if record is None else (record.damping.value, record.computed_at)
+            reason = why or why_predicted(config, seen.threshold)
+            decisions[site] = SiteDecision(why is None, reason, seen.change, seen.error, damping, anchor)
+        return decisions
 
-    def _next_lead(self, evaluation: Evaluation, lead: Lead | None, h: Tensor, decision: Decision) -> Lead:
-        if lead is None:
-            return Lead(h.clone(), TokenAnchors.fresh(h) if self.selecting else None, evaluation.index)
-        lead.entry = h.clone()
-        lead.skips = lead.skips + 1 if decision.predict else 0
-        lead.accumulated = decision.change if decision.predict else 0.0
-        lead.computed_at = lead.computed_at if decision.predict else evaluation.index
+    def _site_facts(
+        self, site: Site, record: SiteRecord | None, lead: Lead, step: float | None, total: float
+    ) -> SiteFacts:
+        own = [self.thresholds[block] for block in site.blocks if block in self.thresholds]
+        facts = SiteFacts(None, step, None, 1.0, 0, len(site.blocks), min(own, default=None))
+        if record is None or step is None:
+            return facts
+        change = lead.travelled - record.travelled
+        error = record.errors.bound(change, self.config.block_cache.alpha)
+        share = record.size / total if len(self.cut.predictable) > 1 else 1.0
+        return facts._replace(change=change, error=error, share=share, skips=record.skips)
+
+    def _decision(self, facts: Facts, lead: Lead, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
+        """Add the selection of tokens, for blocks that are computed."""
+        mask, warm = entered.mask, facts.index >= self.config.block_cache.warmup_evaluations
+        if mask is None or not warm or facts.is_last or not facts.in_window:
+            return Decision(sites)
+        if entered.fewest == mask.shape[1]:
+            reason = f"computed: every token changed more than {self.config.token_selector.threshold:g}"
+            return Decision({s: d if d.predict else d._replace(reason=reason) for s, d in sites.items()})
+        return Decision(sites, active_indices(mask, entered.most), mask)
+
+    def _new_lead(self, h: Tensor) -> Lead:
+        return Lead(None, TokenAnchors.fresh(h) if self.selecting else None)
+
+    def _advance(self, evaluation: Evaluation, lead: Lead, h: Tensor, decision: Decision) -> None:
+        """What the next decision is to rest on."""
+        fixed = self.config.block_cache.fixed_damping
+        for site, done in decision.sites.items():
+            record = lead.sites.setdefault(site, SiteRecord(Damping(fixed)))
+            record.skips = record.skips + 1 if done.predict else 0
+            if not done.predict:
+                record.computed_at, record.travelled = evaluation.index, lead.travelled
+        if not self.cut.probe:
+            lead.entry = h.clone()
         if lead.anchors is not None:
-            everything = torch.full(h.shape[:2], not decision.predict, device=h.device)
-            lead.anchors.move(h, everything if decision.mask is None else decision.mask)
-        return lead
+            computed = not all(done.predict for done in decision.sites.values())
+            some = decision.mask if computed else None
+            lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)

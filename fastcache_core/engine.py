@@ -6,8 +6,8 @@
 
 `block cache` chooses blocks, `token selector` chooses tokens; other methods are other rules (policies.py) and
 predictors (predictors.py) for this same loop. Decisions are one per evaluation (decisions.py); residuals are kept per
-branch (conditioning), so that a batch may be cut into branches differently from one evaluation to the next. A *site* is
-what is predicted at once: one block, or a list of blocks, whose first block then returns the prediction and whose
+branch (conditioning), so that a batch may be cut into branches differently from one evaluation to the next. A *site*
+(sites.py) is what is predicted at once: one block or several, whose first block then returns the prediction and whose
 others pass it on. That is right only if nobody adds to the state between blocks, which is watched.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 import torch
@@ -23,24 +22,24 @@ from torch import Tensor
 
 from .calls import Attending, BlockCall, Streams, Watch
 from .config import FastCacheConfig
-from .decisions import Decider, Decision, Evaluation, Measurement
-from .predictors import History
+from .decisions import Decider, Decision, Evaluation, Measurement, SiteDecision
+from .memory import IMAGE, Memory
+from .profile import Profile
 from .report import Report
-from .signals import norm
-from .state import Branch, KeysValues, RunState
+from .signals import relative_change
+from .sites import STEP_DOWN, Cut, Site
+from .state import Branch, RunState
 from .tokens import gather_tokens, scatter_tokens
+
+TOLERATED = 8  # roundings by which a prediction on identical input may be off
 
 
 class Action(Enum):
     COMPUTE, PREDICT, PARTIAL = "compute", "predict", "partial"
 
 
-@dataclass(frozen=True)
-class Site:
-    """Blocks first..last, predicted at once."""
-
-    first: int
-    last: int
+PROBED = SiteDecision(False, "computed: the first block is, at every evaluation (rule first_block)")
+UNKNOWN = SiteDecision(False, "computed: nothing is remembered of it yet")
 
 
 class Run:
@@ -48,8 +47,9 @@ class Run:
 
     config: the settings. blocks: names of all blocks in order. lists: (first, last) of each list of like blocks.
     sigmas: the sampler's schedule. sigma_window: (high, low), outside of which everything is computed. cache_device:
-    where residuals are kept, None for where they are computed. separate: why blocks must not be predicted as a stack
-    (something is added between them), or None.
+    where residuals are kept, None for where they are computed. memory_budget: says how many bytes may be kept, asked
+    once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
+    calibration learned.
     """
 
     def __init__(
@@ -60,15 +60,21 @@ class Run:
         sigmas: Sequence[float],
         sigma_window: tuple[float, float] = (float("inf"), 0.0),
         cache_device: torch.device | None = None,
+        memory_budget: Callable[[], float] | None = None,
         separate: str | None = None,
+        profile: Profile | None = None,
     ):
-        self.config, self.cache_device = config, cache_device
-        self.separate, self.lists = separate, lists
-        self.decider = Decider(config, sigmas, sigma_window)
-        self.report = Report(list(blocks))
-        self.report.run = {"level": self.level, "predictor": self.predictor, **config.describe()}
+        self.config, self.separate = config, separate
+        self.cut = Cut(lists, self._level(), probe=config.block_cache.rule == "first_block")
+        self.memory = Memory(config, self.cut, cache_device, profile)
+        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
         self.state = RunState()
-        self.sites = self._sites()
+        self.report = Report(list(blocks))
+        self.report.run = {"level": self.cut.level, "predictor": self.memory.predictor, **config.describe()}
+        for problem in self.decider.problems:
+            self.report.note(problem)
+        self.off = self._why_off(len(sigmas) - 1)  # why everything is computed
+        self._memory_budget = memory_budget
         self._watch = Watch()
         self._evaluation: Evaluation | None = None
         self._branches: list[Branch] = []
@@ -76,24 +82,22 @@ class Run:
         self._several_views = False
         self._entered: Site | None = None
         self._predictable = False
-        self._pending: Streams = {}
+        self._passing = range(0)
+        self._entries: Streams = {}
+        self._probed: Tensor | None = None
+        self._checked = False
         self._computing = 0.0
 
-    @property
-    def level(self) -> str:
-        """`block` or `stack`, what `auto` stands for with these settings."""
+    def _level(self) -> str:
+        """What `auto` stands for with these settings."""
         wanted = self.config.block_cache.level
-        return "block" if self.decider.selecting or self.separate else "stack" if wanted == "auto" else wanted
+        if self.separate and wanted != "model_output":
+            return "block"
+        return "stack" if wanted == "auto" else wanted
 
-    @property
-    def predictor(self) -> str:
-        wanted = self.config.block_cache.predictor
-        return "extrapolate" if wanted == "auto" else wanted
-
-    def _sites(self) -> dict[int, Site]:
-        if self.level == "block":
-            return {i: Site(i, i) for i in range(len(self.report.blocks))}
-        return {i: Site(first, last) for first, last in self.lists for i in range(first, last + 1)}
+    def _why_off(self, steps: int) -> str | None:
+        least = self.config.block_cache.min_steps
+        return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 
     # The host calls these, from the outside in.
 
@@ -110,38 +114,44 @@ class Run:
         self._branches = [self.state.branch(key) for key in branches]
         self._several_views = len(set(views)) > 1
         self._view = tuple(views) if self._several_views else next(iter(views), None)
-        self._entered, self._pending = None, {}
-        self._watch = Watch()
+        self._entered, self._entries, self._passing = None, {}, range(0)
+        self._probed, self._watch = None, Watch()
 
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
         self._evaluation = None
 
-    def _separate_blocks(self, why: str) -> None:
-        """Predict every block by itself from here on: a stack's residual would add twice what is added in between."""
-        self.separate = why
-        self.sites = self._sites()
-        for branch in self.state.branches.values():
-            branch.histories.clear()
-        self.report.run["level"] = self.level
-        self.report.note(f"Blocks are predicted one by one: {why}.")
+    def finish(self) -> None:
+        """The run is over; read what is still on the device."""
+        self.decider.finish()
+        self._report_errors()
+
+    def passes(self, index: int) -> bool:
+        """Whether this block was predicted together with the one before: its input is its output."""
+        return index in self._passing
 
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
         if self._evaluation is None or not self._branches:
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
+        if self.passes(call.index):
+            return call.streams
         if any(h.requires_grad for h in call.streams.values()):
             self.report.note("Gradients are recorded, so blocks are left alone.")
             return call.compute(call.streams, None)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
+        if self._entered is None and not self.off:
+            self._respect_budget(call)
         self._watch_for_additions(call)
         decision = self._decide(call)
-        action, reason = self._action(call, decision)
+        site = self.cut.at[call.index]
+        decided = decision.sites.get(site, UNKNOWN)
+        action, reason = self._action(site, call, decision, decided)
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
-        streams = step(call, decision)
-        self._record(call, decision, action, reason)
-        if self.level == "stack" and action is Action.COMPUTE:
-            self._watch.leaving(call.index, streams)
+        streams = step(site, call, decision, decided)
+        self._record(site, call, decision, decided._replace(reason=reason), action)
+        if action is Action.COMPUTE and site.first != site.last:
+            self._watch.leaving(call, streams)
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
@@ -149,56 +159,128 @@ class Run:
     # Deciding.
 
     def _decide(self, call: BlockCall) -> Decision:
-        if self.decider.selecting and call.no_tokens:
-            self.report.note(f"Tokens are not selected: {call.no_tokens}.")
-        decision = self.decider.decide(self._evaluation, self._view, self._lead(call), call.no_tokens is None)
-        self._report_errors()
+        """The evaluation's decision for this view, which is taken when it is first asked for."""
+        lead = self._lead(call)
+        taken = self._evaluation.decisions.get(self.decider.key(self._view, lead))
+        if self.cut.probe and call.index == 0:
+            return Decision({self.cut.sites[0]: PROBED})
+        if self.off:
+            return self._everything_computed()
+        if taken is not None:
+            return taken
+        entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call))
         self.report.evaluations[-1].sigma = self._evaluation.sigma
-        if self.decider.alarmed and self.level == "stack":
-            self._separate_blocks("something adds to the hidden state between blocks")
-        return decision
+        self._report_errors()
+        self._respect_alarms()
+        if entered.mask is not None and entered.fewest < entered.mask.shape[1]:
+            self._cut_at("block")  # from now on, tokens need a residual of their own in every block
+        if self.off:
+            return self._everything_computed()
+        return self.decider.decide(self._evaluation, self._view, lead, entered)
+
+    def _everything_computed(self) -> Decision:
+        self._evaluation.sigma = float(self._evaluation.sigma)
+        self.report.evaluations[-1].sigma = self._evaluation.sigma
+        return Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, f"computed: {self.off}")))
 
     def _lead(self, call: BlockCall) -> Tensor:
         """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
         h = call.tokens
         return h if self._several_views else h[: len(h) // len(self._branches)]
 
+    def _may_select(self, call: BlockCall) -> bool:
+        """Whether tokens may be selected; a note says why not, when they were to be."""
+        if not self.decider.selecting:
+            return False
+        why = call.no_tokens
+        if self.cut.probe or self.cut.level == "model_output":
+            where = "the rule first_block" if self.cut.probe else "the level model_output"
+            why = f"{where} decides about all of them at once"
+        if why:
+            self.report.note(f"Tokens are not selected: {why}.")
+        return why is None
+
     def _watch_for_additions(self, call: BlockCall) -> None:
-        if call.index == self.sites[call.index].first:
-            self._watch = Watch()  # lists are joined by cutting and concatenating streams
+        if call.index == self.cut.at[call.index].first:
+            self._watch = Watch()
             return
-        alarm = self._watch.entering(call.index, call.streams)
+        alarm = self._watch.entering(call)
         if alarm is not None:
             self.decider.alarms.append(alarm)
 
-    def _action(self, call: BlockCall, decision: Decision) -> tuple[Action, str]:
+    def _respect_alarms(self) -> None:
+        """What was read may forbid to predict blocks together, or to predict at all."""
+        if self.decider.alarmed and self.separate is None:
+            # A stack's residual would add once more what is added in between.
+            self.separate = "something adds to the hidden state between blocks"
+            self._cut_at("block", f"Blocks are predicted one by one: {self.separate}.")
+        if self.decider.worst_check > 1 and not self.off:
+            self._switch_off(
+                "the self-check failed, because on identical input a prediction differed from the computed blocks by "
+                f"{self.decider.worst_check:.3g} times what rounding explains"
+            )
+
+    def _respect_budget(self, call: BlockCall) -> None:
+        """Before anything is kept: go down to a level that the memory suffices for."""
+        if self._memory_budget is None or any(branch.computed_at for branch in self._branches):
+            return
+        budget = self._memory_budget()
+        while (needed := self._planned_bytes(call)) > budget:
+            short = f"{needed / 2**20:.1f} MB would be kept, more than the {budget / 2**20:.1f} MB there are"
+            lower = STEP_DOWN.get(self.cut.level)
+            if self.decider.selecting:
+                self.decider.selecting = False
+                self.report.note(f"Tokens are not selected: {short}.")
+            elif lower is None or self.separate:
+                self._switch_off(short)
+                return
+            else:
+                self._cut_at(lower, f"Blocks are predicted per {lower}: per {self.cut.level}, {short}.")
+
+    def _planned_bytes(self, call: BlockCall) -> int:
+        each = self.memory.planned_bytes(call, len(self._branches), self.decider.selecting)
+        return each * len(self.state.branches)
+
+    def _cut_at(self, level: str, why: str | None = None) -> None:
+        """Go on at another level; what was kept does not fit it."""
+        if self.cut.level == level:
+            return
+        self.cut.cut(level)
+        self.state.clear()
+        self.report.run["level"] = level
+        if why:
+            self.report.note(why)
+
+    def _switch_off(self, why: str) -> None:
+        self.off = why
+        self.state.clear()
+        self.report.fail(f"FastCache is off for this run: {why}.")
+
+    def _action(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
         """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
-        site = self.sites[call.index]
         if call.index == site.first:
             self._entered = site
-            self._predictable = all(self._fits(branch, site, call, decision) for branch in self._branches)
-        if not decision.predict and decision.active is None:
-            return Action.COMPUTE, decision.reason
+            streams = self.memory.kept(site, call, call.streams)
+            self._predictable = self.memory.fits(self._branches, site, streams, decided.anchor)
+        if not decided.predict and decision.active is None:
+            return Action.COMPUTE, decided.reason
         if self._entered != site:
             return Action.COMPUTE, "computed: another patch took the place of blocks before it"
         if not self._predictable:
             return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed its size"
-        if decision.predict:
-            return Action.PREDICT, decision.reason
+        if decided.predict:
+            return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        if any(call.index not in branch.keys_values for branch in self._branches):
+        if self._serves and any(call.index not in branch.keys_values for branch in self._branches):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
 
-    def _fits(self, branch: Branch, site: Site, call: BlockCall, decision: Decision) -> bool:
-        """Whether a branch has residuals of the right shape, no older than the decision's anchor."""
-        if branch.computed_at < decision.anchor:
-            return False
-        n = len(self._branches)
-        histories = {name: branch.histories.get((site.first, name)) for name in call.streams}
-        return all(kept is not None and kept.fits(call.streams[name].chunk(n)[0]) for name, kept in histories.items())
+    @property
+    def _serves(self) -> bool:
+        """Whether static tokens serve as keys and values for the active ones."""
+        return self.config.token_selector.context == "all_tokens"
 
     # Doing.
 
@@ -208,121 +290,103 @@ class Run:
         self._computing += time.perf_counter() - begun
         return streams
 
-    def _compute(self, call: BlockCall, decision: Decision) -> Streams:
-        site = self.sites[call.index]
+    def _compute(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
+        if self.off:
+            return self._timed(call, call.streams, None)
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
-            self._pending = {name: h.neg() for name, h in call.streams.items()}
-        selecting = self.decider.selecting and call.no_tokens is None
-        attending = Attending(None, keep=self._keeper(call.index)) if selecting else None
-        streams = self._timed(call, call.streams, attending)
+            self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
+        keeps = self.decider.selecting and self._serves and self.cut.level == "block" and call.no_tokens is None
+        keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index)) if keeps else None
+        streams = self._timed(call, call.streams, keeper)
         if call.index == site.last and self._entered == site:
-            residuals = self._residuals(self._pending, streams)
-            self._pending = {}
-            self._measure(site, call, decision, residuals)
-            self._remember(site, residuals)
+            self._learn(site, call, decided, self.memory.kept(site, call, streams))
         return streams
 
-    @staticmethod
-    def _residuals(negated: Streams, streams: Streams) -> Streams:
-        """What was added to each stream, in the negated inputs' place; a stream whose size changed has none."""
-        same = {name: h for name, h in negated.items() if name in streams and h.shape == streams[name].shape}
-        return {name: h.add_(streams[name]) for name, h in same.items()}
+    def _learn(self, site: Site, call: BlockCall, decided: SiteDecision, out: Streams) -> None:
+        """A whole site was computed: see how far off predicting it would have been, and remember it."""
+        entries, self._entries = self._entries, {}
+        sigma, index = self._evaluation.sigma, self._evaluation.index
+        # A stream whose size changed has no residual.
+        residuals = {name: out[name] - h for name, h in entries.items() if name in out and out[name].shape == h.shape}
+        if self.cut.is_probe(site):
+            self._look(site, residuals[IMAGE])
+        elif decided.change is not None:
+            offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.damping)
+            view = self.decider.key(self._view, self._lead(call))
+            self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
+        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
+        if not self._checked and not self.cut.is_probe(site):
+            self._self_check(site, entries, residuals, out)
 
-    def _measure(self, site: Site, call: BlockCall, decision: Decision, residuals: Streams) -> None:
-        """Note by how much the image tokens' prediction would have been off."""
-        name = call.image[0]
-        if decision.change is None or name not in residuals:
-            return
-        kept = [branch.histories.get((site.first, name)) for branch in self._branches]
-        pairs = list(zip(kept, residuals[name].chunk(len(kept)), strict=True))
-        if not all(history is not None and history.fits(residual) for history, residual in pairs):
-            return
-        off = [history.expected(self._evaluation.sigma).to(r.device) - r for history, r in pairs]
-        error, size = (torch.stack([norm(part) for part in parts]).sum() for parts in (off, [r for _, r in pairs]))
-        view = self.decider.key(self._view, self._lead(call))
-        measurement = Measurement(self._evaluation.index, site.first, view, decision.change, error, size)
-        self.decider.measurements.append(measurement)
+    def _look(self, site: Site, residual: Tensor) -> None:
+        """The first block's work is what the rule first_block looks at, in the branch that comes first."""
+        known, now = self._branches[0].histories.get((site, IMAGE)), residual.chunk(len(self._branches))[0]
+        fits = known is not None and known.fits(now)
+        self._probed = relative_change(now, known.residual(now.device)) if fits else None
 
-    def _remember(self, site: Site, residuals: Streams) -> None:
-        for name, whole in residuals.items():
-            parts = whole.chunk(len(self._branches))
-            for branch, residual in zip(self._branches, parts, strict=True):
-                branch.computed_at, key = self._evaluation.index, (site.first, name)
-                kept = branch.histories.get(key)
-                if kept is not None and kept.fits(residual):
-                    kept.remember(residual, self._evaluation.sigma)
-                else:
-                    damping = 0.0 if self.predictor == "reuse" else self.config.block_cache.damping
-                    branch.histories[key] = History(residual, self._evaluation.sigma, damping, self.cache_device)
+    def _self_check(self, site: Site, entries: Streams, residuals: Streams, out: Streams) -> None:
+        """Predict what was just computed, from the same input: what was kept must give it back, within rounding."""
+        self._checked = True
+        again = self.memory.predict(self._branches, site, entries, self._evaluation.sigma, 0.0)
+        for name, y in again.items():
+            largest = torch.stack([part[name].abs().amax() for part in (entries, residuals, out)]).amax()
+            rounding = torch.finfo(y.dtype).eps * largest.float() + torch.finfo(torch.float32).tiny
+            self.decider.checks.append((y - out[name]).abs().amax().float() / (TOLERATED * rounding))
 
-    def _predict(self, call: BlockCall, decision: Decision) -> Streams:
-        site = self.sites[call.index]
-        if call.index != site.first:
-            return call.streams
-        return {name: self._predicted(site, name, h) for name, h in call.streams.items()}
+    def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
+        self._passing = range(site.first + 1, site.last + 1)
+        return call.streams | self._predicted(site, call, decided)
 
-    def _predicted(self, site: Site, name: str, h: Tensor) -> Tensor:
-        y = torch.empty_like(h)
-        n = len(self._branches)
-        for branch, part, out in zip(self._branches, h.chunk(n), y.chunk(n), strict=True):
-            branch.histories[site.first, name].predict(part, self._evaluation.sigma, out)
-        return y
+    def _predicted(self, site: Site, call: BlockCall, decided: SiteDecision) -> Streams:
+        """The streams that are predicted, whole."""
+        kept = self.memory.kept(site, call, call.streams)
+        predicted = self.memory.predict(self._branches, site, kept, self._evaluation.sigma, decided.damping)
+        if not self.cut.image_only(site):
+            return predicted
+        name, span = call.image
+        if span.tokens == span.length:
+            return {name: predicted[IMAGE]}
+        whole = call.streams[name].clone()
+        whole[:, span.start : span.stop] = predicted[IMAGE]
+        return {name: whole}
 
-    def _partial(self, call: BlockCall, decision: Decision) -> Streams:
-        site, (image, span) = self.sites[call.index], call.image
+    def _partial(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
+        image, span = call.image
         active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
-        rows = span.rows(active)
+        rows, sequence = span.rows(active), call.sequence.rows(active)
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
-        negated = {name: h.neg() for name, h in inputs.items()}
-        whole = self._predicted(site, image, call.streams[image])
-        sequence = call.sequence.rows(active)
-        outputs = self._timed(call, inputs, Attending(sequence, serve=self._server(call.index, sequence)))
+        entries = {name: h.clone() for name, h in inputs.items()}
+        whole = self._predicted(site, call, decided)[image]
+        serve = self.memory.server(self._branches, call.index, sequence) if self._serves else None
+        outputs = self._timed(call, inputs, Attending(sequence, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
-        residuals = self._residuals(negated, outputs)
-        self._remember_rows(site, image, rows, residuals.pop(image))
-        self._remember(site, residuals)
+        self._remember_rows(site, call, (active, rows), entries, outputs)
         return {**outputs, image: whole}
 
-    def _remember_rows(self, site: Site, name: str, rows: Tensor, residual: Tensor) -> None:
-        n = len(self._branches)
-        for branch, r, part in zip(self._branches, rows.chunk(n), residual.chunk(n), strict=True):
-            branch.histories[site.first, name].remember_rows(r, part, self._evaluation.sigma)
-
-    def _keeper(self, index: int) -> Callable[[Tensor, Tensor], None]:
-        def keep(keys: Tensor, values: Tensor) -> None:
-            n = len(self._branches)
-            for branch, k, v in zip(self._branches, keys.chunk(n), values.chunk(n), strict=True):
-                branch.keys_values[index] = KeysValues(k, v, self.cache_device)
-
-        return keep
-
-    def _server(self, index: int, rows: Tensor) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        def serve(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-            n = len(self._branches)
-            kept = [branch.keys_values[index] for branch in self._branches]
-            for table, r, k, v in zip(kept, rows.chunk(n), keys.chunk(n), values.chunk(n), strict=True):
-                table.write_rows(r, k, v)
-            # A copy even of a single one: attention of other packs may write into what it gets.
-            whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
-            return whole[0].to(keys.device), whole[1].to(values.device)
-
-        return serve
+    def _remember_rows(
+        self, site: Site, call: BlockCall, chosen: tuple[Tensor, Tensor], entries: Streams, outputs: Streams
+    ) -> None:
+        """Remember the tokens that were computed; chosen: their indices in the image and rows in its stream."""
+        (image, span), (active, rows) = call.image, chosen
+        residuals = {name: outputs[name] - h for name, h in entries.items() if outputs[name].shape == h.shape}
+        residual, entry, name = residuals.pop(image), entries[image], image
+        sigma, index = self._evaluation.sigma, self._evaluation.index
+        if self.cut.image_only(site):
+            here = slice(span.start, span.start + active.shape[1])
+            residual, entry, rows, name, residuals = residual[:, here], entry[:, here], active, IMAGE, {}
+        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, sigma, index)
+        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
 
     # Reporting.
 
-    def finish(self) -> None:
-        """The run is over; read what is still on the device."""
-        self.decider.finish()
-        self._report_errors()
-
     def _report_errors(self) -> None:
-        for evaluation, first, error in self.decider.realised:
-            for block in range(first, self.sites[first].last + 1):
+        for evaluation, site, error in self.decider.realised:
+            for block in site.blocks:
                 self.report.evaluations[evaluation].error[block] = error
         self.decider.realised = []
 
-    def _record(self, call: BlockCall, decision: Decision, action: Action, reason: str) -> None:
+    def _record(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision, action: Action) -> None:
         rows, tokens, width = call.tokens.shape
         length = call.sequence.length
         if action is Action.PREDICT:
@@ -332,8 +396,9 @@ class Run:
             queries = chosen + length - tokens
         # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
         per_query = rows * (24 * width**2 + 4 * length * width)
-        self.report.explain(call.index, reason, decision.change, decision.error)
-        self.report.count(call.index, chosen / tokens, rows, per_query * queries, per_query * length)
+        for block in site.blocks if action is Action.PREDICT else (call.index,):
+            self.report.explain(block, decided.reason, decided.change, decided.error)
+            self.report.count(block, chosen / tokens, rows, per_query * queries, per_query * length)
         if action is not Action.PREDICT:
             samples = rows // len(self._branches)
             self.report.mark_tokens((samples, tokens), decision.mask if action is Action.PARTIAL else None)

@@ -1,40 +1,59 @@
-"""When to compute. A rule sees the facts of one evaluation and answers with a reason to compute, or None to predict.
+"""When to compute. A rule sees the facts of one evaluation and answers, for every site, with a reason to compute it, or
+None to predict it.
 
-Adding a rule: write one function of this signature, name it in RULES, give it a test.
+A site is what is predicted at once: a block, a span of blocks, the whole stack. Adding a rule: write one function of
+this signature, name it in RULES and in config.RULES, say in MEASURES what it looks at, and give it a test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from .chi_square import chi_square_quantile
 from .config import BlockCacheConfig
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known when an evaluation begins.
+    """What is known of an evaluation when it begins.
 
     index: evaluations before this one; is_last: the schedule's last sigma; in_window: inside start and end percent;
-    change: accumulated relative change of the entry state since the last computed evaluation, None on the first;
-    error: bound of the relative error of predicting now, None before one was measured;
-    skips: evaluations predicted in a row just before this one. steps: length of the schedule.
+    steps: length of the schedule; elements: numbers in the state of one sample.
     """
 
     index: int
     is_last: bool
     in_window: bool
-    change: float | None
-    error: float | None
-    skips: int
     steps: int
+    elements: int = 1
 
 
-Rule = Callable[[Facts, BlockCacheConfig], str | None]
+class SiteFacts(NamedTuple):
+    """What is known of a site.
+
+    change: relative change of the entry state accumulated since the site was computed, None if it never was;
+    step: the same since the evaluation before. error: bound of the error of predicting it now, relative to its work,
+    None before one was measured; share: its work, as a part of all sites'. skips: evaluations predicted in a row just
+    before this one. blocks: how many it has. threshold: its own, None where the general one holds.
+    """
+
+    change: float | None
+    step: float | None
+    error: float | None
+    share: float
+    skips: int
+    blocks: int = 1
+    threshold: float | None = None
+
+
+Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None]"]
 
 
 def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
-    """Reasons to compute that hold for every rule."""
+    """Reasons to compute that hold for every rule and site."""
     if facts.steps < config.min_steps:
         return f"computed: {facts.steps} steps are too few to skip any, it takes {config.min_steps}"
     if facts.index < config.warmup_evaluations:
@@ -45,29 +64,104 @@ def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
         return "computed: the last evaluation always is"
     if config.threshold == 0:
         return "computed: the block cache is off (block_threshold is 0)"
-    if facts.change is None:
-        return "computed: first evaluation of this conditioning"
-    if facts.skips >= config.max_consecutive_skips:
-        return f"computed: {facts.skips} evaluations in a row were predicted (max_consecutive_skips)"
     return None
 
 
-def change_rule(facts: Facts, config: BlockCacheConfig) -> str | None:
+def guard_site(site: SiteFacts, config: BlockCacheConfig) -> str | None:
+    """The same for one site."""
+    if site.threshold == 0:
+        return "computed: block_thresholds says 0 for this block"
+    if site.change is None:
+        return "computed: nothing is remembered of it yet"
+    if site.skips >= config.max_consecutive_skips and config.rule != "interval":
+        return f"computed: {site.skips} evaluations in a row were predicted (max_consecutive_skips)"
+    return None
+
+
+def change_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
     """FastCache's block test as a plain threshold on the change accumulated since the anchor."""
-    return None if facts.change <= config.threshold else f"computed: change above {config.threshold:g}"
+
+    def test(site: SiteFacts) -> str | None:
+        threshold = config.threshold if site.threshold is None else site.threshold
+        return None if site.change <= threshold else f"computed: {MEASURES[config.rule]} above {threshold:g}"
+
+    return [test(site) for site in sites]
 
 
-def significance_rule(facts: Facts, config: BlockCacheConfig) -> str | None:
-    """Predict while the error that is exceeded with probability alpha stays within the threshold."""
-    if facts.error is None:
-        return "computed: no prediction error was measured yet"
-    return None if facts.error <= config.threshold else f"computed: expected error above {config.threshold:g}"
+def interval_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """FORA (arXiv 2407.01425): compute every interval-th evaluation."""
+    due = f"computed: one evaluation in {config.interval} is (interval)"
+    return [None if site.skips + 1 < config.interval else due for site in sites]
 
 
-RULES: dict[str, Rule] = {"change": change_rule, "significance": significance_rule}
-# What a rule holds against the threshold, in words.
-MEASURES = {"change": "change", "significance": "expected error"}
+def paper_chi_square_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """FastCache as published: predict iff change^2 <= chi2(n d, 1 - alpha) / (n d), n tokens of width d.
+
+    The change is the one since the evaluation before. The bound is within 0.3 % of 1 for any real model, so that only
+    a state which changed by all of its own size counts as changed: degenerate, and here for study only.
+    """
+    bound = math.sqrt(chi_square_quantile(1 - config.alpha, facts.elements) / facts.elements)
+    return [None if site.step <= bound else f"computed: change above {bound:.5f} (chi-square)" for site in sites]
 
 
-def reason_to_compute(facts: Facts, config: BlockCacheConfig) -> str | None:
-    return guard(facts, config) or RULES[config.rule](facts, config)
+def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """Predict the sites whose expected errors add up to no more than the threshold.
+
+    Errors of what is predicted in one evaluation add up at most (triangle inequality; the bound of FastCache's
+    section on error accumulation), each weighted by the site's share of the work. Sites with the least error per
+    block saved are taken first.
+    """
+    answers: list[str | None] = [f"computed: {MEASURES[config.rule]} above {config.threshold:g}"] * len(sites)
+    left = config.threshold
+    for i in sorted(range(len(sites)), key=lambda i: _cost(sites[i]) / sites[i].blocks):
+        site = sites[i]
+        if site.error is None:
+            answers[i] = "computed: no prediction error was measured yet"
+        elif site.threshold is not None and site.error > site.threshold:
+            answers[i] = f"computed: {MEASURES[config.rule]} above {site.threshold:g} (block_thresholds)"
+        elif _cost(site) <= left:
+            answers[i], left = None, left - _cost(site)
+    return answers
+
+
+def _cost(site: SiteFacts) -> float:
+    return math.inf if site.error is None else site.share * site.error
+
+
+RULES: dict[str, Rule] = {
+    "significance": significance_rule,
+    "change": change_rule,
+    "first_block": change_rule,
+    "interval": interval_rule,
+    "paper_chi_square": paper_chi_square_rule,
+}
+# What a rule holds against its threshold, in words.
+MEASURES = {
+    "significance": "expected error",
+    "change": "change",
+    "first_block": "change of the first block's work",
+    "interval": "evaluations since it was computed",
+    "paper_chi_square": "change since the evaluation before",
+}
+
+
+def reasons_to_compute(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """For every site the reason to compute it, or None to predict it."""
+    everywhere = guard(facts, config)
+    if everywhere is not None:
+        return [everywhere] * len(sites)
+    answers = [guard_site(site, config) for site in sites]
+    open_sites = [i for i, answer in enumerate(answers) if answer is None]
+    rule = RULES[config.rule](facts, [sites[i] for i in open_sites], config)
+    for i, answer in zip(open_sites, rule, strict=True):
+        answers[i] = answer
+    return answers
+
+
+def why_predicted(config: BlockCacheConfig, own: float | None) -> str:
+    """The reason of a predicted site; own: its own threshold, if it has one."""
+    if config.rule == "interval":
+        return f"predicted: one evaluation in {config.interval} is computed (interval)"
+    if config.rule == "paper_chi_square":
+        return f"predicted: change within the chi-square bound at alpha {config.alpha:g}"
+    return f"predicted: {MEASURES[config.rule]} within {config.threshold if own is None else own:g}"

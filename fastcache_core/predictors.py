@@ -4,103 +4,214 @@ Extrapolation in sigma, damped:  r(s) = r_a + d * k * (r_a - r_b),  k = (s - s_a
 anchors. d = 0 is residual reuse (FORA, arXiv 2407.01425, at block level); d = 1 the first-order Taylor step of
 TaylorSeer (arXiv 2503.06923), in sigma instead of step numbers, so that uneven schedules and several calls a step are
 right.
+
+Linear approximation (FastCache, arXiv 2505.20353, re-centred at every anchor, so that it cannot drift):
+y = h + r_a + A (h - h_a). With q = r - A h it is y = h + A h + q, and q, what the linear part leaves, is carried
+forward like any residual.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+from .linear import LinearMap, OnlinePerChannel
+from .signals import TINY, dot, norm
+from .store import Store
 
 # Anchors closer than this part of sigma are one anchor: samplers of second order evaluate a sigma twice, some of them
 # a rounding error apart, and a difference divided by nearly nothing is noise.
 SAME_SIGMA = 1e-3
 FARTHEST = 4.0  # times the distance of the last two anchors that a residual is carried at most
+DAMPING = 0.75  # until what would have been right was measured
+FORGETTING = 0.5
+
+
+class Offset(NamedTuple):
+    """How a prediction compares with what was computed: scalars, on the device.
+
+    error: norm of the difference; size: norm of the computed residual. along: the reused residual's miss along the
+    step that extrapolation takes, and length: that step's squared norm; along / length would have been the right
+    damping.
+    """
+
+    error: Tensor
+    size: Tensor
+    along: Tensor
+    length: Tensor
+
+
+class Damping:
+    """The damping of one site's extrapolation: fixed, or (None) by least squares over what would have been right."""
+
+    def __init__(self, fixed: float | None):
+        self.fixed, self.along, self.length = fixed, 0.0, 0.0
+
+    def update(self, along: float, length: float) -> None:
+        if length > TINY:
+            # Relative to the step, so that large early residuals do not outweigh all later ones.
+            self.along = (1 - FORGETTING) * self.along + FORGETTING * along / length
+            self.length = (1 - FORGETTING) * self.length + FORGETTING
+
+    @property
+    def value(self) -> float:
+        if self.fixed is not None or not self.length:
+            return DAMPING if self.fixed is None else self.fixed
+        return min(max(self.along / self.length, 0.0), 1.0)
 
 
 class History:
     """Residual of one stream at its anchor and its last difference, per token once tokens were computed apart.
 
     residual, difference: [samples, tokens, width]. sigma, of the anchor, and distance, to the anchor before: floats, or
-    [samples, tokens, 1] when tokens have anchors of their own. Tensors are kept on `device` (None: where they are
-    computed) and come back to the hidden state's device when they are used. The difference is kept, not the slope,
-    which overflows half precision where sigmas are close.
+    [samples, tokens, 1] when tokens have anchors of their own. extrapolates: whether differences are kept; the
+    difference, not the slope, which overflows half precision where sigmas are close.
     """
 
-    def __init__(self, residual: Tensor, sigma: float, damping: float, device: torch.device | None = None):
-        self.device, self.damping = device, damping
-        self.residual = self._keep(residual)
-        self.difference: Tensor | None = None
+    def __init__(self, residual: Tensor, sigma: float, extrapolates: bool = True, store: Store | None = None):
+        self.store, self.extrapolates = store or Store(), extrapolates
+        self.shape, self.dtype = residual.shape, residual.dtype
+        self._residual = self.store.put(residual)
+        self._difference: Tensor | None = None
         self.sigma: float | Tensor = sigma
         self.distance: float | Tensor = float("inf")
 
-    def _keep(self, tensor: Tensor) -> Tensor:
-        return tensor if self.device is None else tensor.to(self.device)
-
     @property
     def nbytes(self) -> int:
-        kept = (self.residual, self.difference, self.sigma, self.distance)
+        kept = (self._residual, self._difference, self.sigma, self.distance)
         return sum(t.nbytes for t in kept if isinstance(t, Tensor))
 
     def fits(self, h: Tensor) -> bool:
         """Whether the residual can be added to h."""
-        return self.residual.shape == h.shape and self.residual.dtype == h.dtype
+        return self.shape == h.shape and self.dtype == h.dtype
 
-    def predict(self, h: Tensor, sigma: float, out: Tensor | None = None) -> Tensor:
+    def residual(self, device: torch.device) -> Tensor:
+        """The residual at the anchor, to be read only."""
+        return self.store.get(self._residual, device)
+
+    def difference(self, device: torch.device) -> Tensor | None:
+        """The residual's last difference, to be read only; None before there is one."""
+        return None if self._difference is None else self.store.get(self._difference, device)
+
+    def predict(self, h: Tensor, sigma: float, damping: float = 1.0, out: Tensor | None = None) -> Tensor:
         """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is."""
-        y = torch.add(h, self.residual.to(h.device, non_blocking=True), out=out)
-        if self.difference is None:
+        y = torch.add(h, self.residual(h.device), out=out)
+        difference = self.difference(h.device)
+        if difference is None:
             return y
-        difference, k = self.difference.to(h.device, non_blocking=True), self._ahead(sigma)
-        if isinstance(k, Tensor):
-            return y.addcmul_(difference, k.to(h.device, h.dtype))
-        return y.add_(difference, alpha=k)
+        ahead = self._ahead(sigma)
+        if isinstance(ahead, Tensor):
+            return y.addcmul_(difference, (damping * ahead).to(h.dtype))
+        return y.add_(difference, alpha=damping * ahead)
 
-    def expected(self, sigma: float) -> Tensor:
-        """r(sigma), where it is kept."""
-        return self.predict(torch.zeros_like(self.residual), sigma)
+    def offset(self, residual: Tensor, h: Tensor | None, sigma: float, damping: float, rows: slice) -> Offset:
+        """By how much predicting `residual` would have been off, on these rows of the tokens."""
+        missed = (self._rest(residual, h) - self.residual(residual.device))[:, rows].float()
+        size, difference = norm(residual[:, rows]), self.difference(residual.device)
+        if difference is None:
+            nothing = torch.zeros((), device=residual.device)
+            return Offset(norm(missed), size, nothing, nothing)
+        ahead = self._ahead(sigma)
+        step = difference[:, rows].float() * (ahead[:, rows] if isinstance(ahead, Tensor) else ahead)
+        return Offset(norm(missed - damping * step), size, dot(missed, step), dot(step, step))
+
+    def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
+        """The part of a residual that is carried forward in time."""
+        return residual
 
     def _ahead(self, sigma: float) -> float | Tensor:
         k = (sigma - self.sigma) / self.distance
-        bounded = k.clamp(-1, FARTHEST) if isinstance(k, Tensor) else min(max(k, -1.0), FARTHEST)
-        return self.damping * bounded
+        return k.clamp(-1, FARTHEST) if isinstance(k, Tensor) else min(max(k, -1.0), FARTHEST)
 
-    def remember(self, residual: Tensor, sigma: float) -> None:
-        """Make `residual`, computed for all tokens at sigma, the new anchor. Takes the tensor over."""
-        residual = self._keep(residual)
-        if self.damping:
-            self._differ(residual, sigma - self.sigma, SAME_SIGMA * sigma)
-        self.residual, self.sigma = residual, sigma
+    def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
+        """Make `residual`, computed for all tokens at sigma from h, the new anchor. Takes the tensors over."""
+        new = self._rest(residual, h)
+        if self.extrapolates:
+            self._differ(new, sigma)
+        self._residual, self.sigma = self.store.put(new), sigma
 
-    def _differ(self, residual: Tensor, distance: float | Tensor, same: float) -> None:
+    def _differ(self, new: Tensor, sigma: float) -> None:
         """Take the difference to the new residual, except where the new anchor is at the old one's sigma."""
+        distance, same = sigma - self.sigma, SAME_SIGMA * sigma
         if isinstance(distance, float):
             if abs(distance) > same:
-                self.difference, self.distance = residual - self.residual, distance
+                self._difference, self.distance = self.store.put(new - self.residual(new.device)), distance
             return
-        moved = distance.abs() > same
-        before = torch.zeros_like(residual) if self.difference is None else self.difference
-        self.difference = torch.where(moved, residual - self.residual, before)
+        moved, before = distance.abs() > same, self.difference(new.device)
+        self._difference = self.store.put(torch.where(moved, new - self.residual(new.device), before))
         self.distance = torch.where(moved, distance, self.distance)
 
-    def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float) -> None:
-        """The same for some tokens only: rows [samples, k], residual [samples, k, width]."""
-        self._per_token()
-        rows = self._keep(rows)[..., None]
-        wide = rows.expand(-1, -1, residual.shape[-1])
-        part = History(self.residual.gather(1, wide), 0.0, self.damping, self.device)
-        part.sigma, part.distance = self.sigma.gather(1, rows), self.distance.gather(1, rows)
-        part.difference = self.difference.gather(1, wide)
-        part.remember(residual, sigma)
-        self.residual.scatter_(1, wide, part.residual)
-        self.difference.scatter_(1, wide, part.difference)
-        self.distance.scatter_(1, rows, part.distance)
-        self.sigma.scatter_(1, rows, sigma)
+    def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
+        """The same for some tokens only: rows [samples, k], residual and h [samples, k, width]."""
+        self._per_token(residual.device)
+        wide, thin = rows[..., None].expand(-1, -1, residual.shape[-1]), rows[..., None]
+        part = History(self.residual(rows.device).gather(1, wide), 0.0, self.extrapolates)
+        part.sigma, part.distance = self.sigma.gather(1, thin), self.distance.gather(1, thin)
+        if self.extrapolates:
+            part._difference = self.difference(rows.device).gather(1, wide)
+        part.remember(self._rest(residual, h), sigma)
+        self._residual = self._scattered(self._residual, wide, part._residual)
+        if self.extrapolates:
+            self._difference = self._scattered(self._difference, wide, part._difference)
+            self.distance = self.distance.scatter(1, thin, part.distance)
+        self.sigma = self.sigma.scatter(1, thin, sigma)
 
-    def _per_token(self) -> None:
-        shape = (*self.residual.shape[:2], 1)
+    def _scattered(self, kept: Tensor, wide: Tensor, values: Tensor) -> Tensor:
+        whole = self.store.get(kept, values.device)
+        return self.store.put(whole.scatter_(1, wide, values) if whole is kept else whole.scatter(1, wide, values))
+
+    def _per_token(self, device: torch.device) -> None:
+        shape = (*self.shape[:2], 1)
         for name in ("sigma", "distance"):
             value = getattr(self, name)
             if not isinstance(value, Tensor):
-                setattr(self, name, torch.full(shape, value, dtype=torch.float32, device=self.residual.device))
-        if self.difference is None:
-            self.difference = torch.zeros_like(self.residual)
+                setattr(self, name, torch.full(shape, value, dtype=torch.float32, device=device))
+        if self._difference is None and self.extrapolates:
+            self._difference = self.store.put(torch.zeros(self.shape, dtype=self.dtype, device=device))
+
+
+class LinearHistory(History):
+    """A history whose residual has a part that is linear in the state: r = A h + q.
+
+    linear: the map A from a profile; None: one factor per channel, fitted between the anchors, which takes one more
+    tensor, the anchor's state.
+    """
+
+    def __init__(self, residual: Tensor, sigma: float, extrapolates: bool, store: Store, h: Tensor,
+                 linear: LinearMap | None = None):  # fmt: skip
+        self.linear = linear
+        self.fit = OnlinePerChannel() if linear is None else None
+        super().__init__(self._rest(residual, h), sigma, extrapolates, store)
+        self._anchor = None if self.fit is None else self.store.put(h)
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + (0 if self._anchor is None else self._anchor.nbytes)
+
+    def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
+        return residual if self.linear is None else residual - self.linear(h)
+
+    def predict(self, h: Tensor, sigma: float, damping: float = 1.0, out: Tensor | None = None) -> Tensor:
+        y = super().predict(h, sigma, damping, out)
+        return y if self.linear is None else y.add_(self.linear(h))
+
+    def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
+        if self.fit is not None:
+            self._refit(residual, h)
+        super().remember(residual, sigma, h)
+
+    def _refit(self, residual: Tensor, h: Tensor) -> None:
+        """Fit A to the last two anchors, and say what the earlier one's residual is under it."""
+        before = self.store.get(self._anchor, h.device)
+        whole = self.residual(h.device) if self.linear is None else self.residual(h.device) + self.linear(before)
+        self.fit.update(h - before, residual - whole)
+        self.linear = self.fit.map().to(h.device, h.dtype)
+        self._residual = self.store.put(whole - self.linear(before))
+        self._anchor = self.store.put(h)
+
+    def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
+        super().remember_rows(rows, residual, sigma, h)
+        if self._anchor is not None:
+            self._anchor = self._scattered(self._anchor, rows[..., None].expand_as(h), h)

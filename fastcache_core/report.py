@@ -51,6 +51,7 @@ class Report:
     evaluations: list[EvaluationRecord] = field(default_factory=list)
     reason_texts: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    failed: bool = False  # a note tells of something that should not happen
     grid: tuple[int, int, int] = (0, 0, 0)
     branches: list[str] = field(default_factory=list)
     work_done: float = 0.0
@@ -66,6 +67,10 @@ class Report:
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def fail(self, sentence: str) -> None:
+        self.failed = True
+        self.note(sentence)
 
     def explain(self, block: int, reason: str, change: float | None, expected: float | None) -> None:
         """Store why a block of the current evaluation was computed or predicted; the first call of it counts."""

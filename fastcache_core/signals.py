@@ -31,3 +31,8 @@ def token_saliency(h: Tensor, anchor: Tensor) -> Tensor:
     change = (h - anchor).float().square().sum(dim=-1)
     scale = anchor.float().square().sum(dim=-1).mean(dim=-1, keepdim=True)
     return change / (scale + TINY)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Inner product of all numbers, a scalar in float32."""
+    return (a * b).sum(dtype=torch.float32)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .predictors import History
+from .predictors import Damping, History
 from .significance import ErrorStatistics
+from .sites import Site
 
 
 class KeysValues:
@@ -55,38 +56,60 @@ class TokenAnchors:
 
 
 @dataclass
+class SiteRecord:
+    """What decisions about one site rest on, for one view of the picture.
+
+    computed_at: last evaluation at which it was not predicted; travelled: how far the entry state had come then. skips:
+    evaluations predicted since. errors: what predictions would have been off by when they were not needed; size: norm
+    of its last residual; damping: of its extrapolation.
+    """
+
+    damping: Damping
+    computed_at: int = -1
+    travelled: float = 0.0
+    skips: int = 0
+    errors: ErrorStatistics = field(default_factory=ErrorStatistics)
+    size: float = 0.0
+
+
+@dataclass
 class Lead:
     """What decisions for one view of the picture rest on.
 
-    entry: state [samples, tokens, width] that entered the blocks at the last evaluation. accumulated: its relative
-    change since evaluation computed_at, the last that was not predicted. skips: evaluations predicted since then.
-    errors: what predictions would have been off by when they were not needed.
-    One for all branches that see the same part of the picture: their image tokens are alike when they enter the blocks.
+    entry: state [samples, tokens, width] that entered the blocks at the last evaluation, None where the first block's
+    work is looked at instead. travelled: its relative changes so far, added up. anchors: of tokens, while they are
+    selected. One for all branches that see the same part of the picture: their image tokens are alike when they enter.
     """
 
-    entry: Tensor
+    entry: Tensor | None
     anchors: TokenAnchors | None
-    computed_at: int
-    accumulated: float = 0.0
-    skips: int = 0
-    errors: ErrorStatistics = field(default_factory=ErrorStatistics)
+    travelled: float = 0.0
+    sites: dict[Site, SiteRecord] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
-        return self.entry.nbytes + (self.anchors.nbytes if self.anchors else 0)
+        return sum(part.nbytes for part in (self.entry, self.anchors) if part is not None)
 
 
 @dataclass
 class Branch:
-    """State of one conditioning: residuals per site and stream, keys and values per block."""
+    """State of one conditioning: residuals per site and stream, keys and values per block.
 
-    histories: dict[tuple[int, str], History] = field(default_factory=dict)
+    computed_at: the evaluation at which a site's residuals were computed.
+    """
+
+    histories: dict[tuple[Site, str], History] = field(default_factory=dict)
     keys_values: dict[int, KeysValues] = field(default_factory=dict)
-    computed_at: int = -1  # index of the last evaluation in which some of its blocks were computed
+    computed_at: dict[Site, int] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         return sum(part.nbytes for part in (*self.histories.values(), *self.keys_values.values()))
+
+    def clear(self) -> None:
+        self.histories.clear()
+        self.keys_values.clear()
+        self.computed_at.clear()
 
 
 @dataclass
@@ -95,6 +118,11 @@ class RunState:
 
     def branch(self, key: Hashable) -> Branch:
         return self.branches.setdefault(key, Branch())
+
+    def clear(self) -> None:
+        """Forget everything that was kept, not who the branches are."""
+        for branch in self.branches.values():
+            branch.clear()
 
     @property
     def nbytes(self) -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy_api.latest import io
 
 from ..fastcache_core.config import CACHE_DEVICES, BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from .block_cache import BlockCacheSocket
+from .checks import complaint
 from .host import apply_fastcache
+from .token_selector import TokenSelectorSocket
 
 DEFAULTS = FastCacheConfig()
 
@@ -17,11 +22,14 @@ def read_widgets(
     end_percent: float,
     max_consecutive_skips: int,
     cache_device: str,
+    block_cache: BlockCacheConfig | None = None,
+    token_selector: TokenSelectorConfig | None = None,
 ) -> FastCacheConfig:
-    """Widget values as settings; ValueError with a sentence when one is invalid."""
+    """Widget values as settings, connected ones in place of what they refine; ValueError when one is invalid."""
+    blocks = block_cache or BlockCacheConfig(threshold=block_threshold)
     return FastCacheConfig(
-        BlockCacheConfig(threshold=block_threshold, max_consecutive_skips=max_consecutive_skips),
-        TokenSelectorConfig(threshold=token_threshold),
+        replace(blocks, max_consecutive_skips=max_consecutive_skips),
+        token_selector or TokenSelectorConfig(threshold=token_threshold),
         start_percent,
         end_percent,
         cache_device,
@@ -92,6 +100,16 @@ class FastCache(io.ComfyNode):
                     tooltip="main: keep what is remembered where the model runs. offload: keep it in system memory, "
                     "slower, for when video memory is short.",
                 ),
+                BlockCacheSocket.Input(
+                    "block_cache",
+                    optional=True,
+                    tooltip="From FastCache Block Cache; takes the place of block_threshold.",
+                ),
+                TokenSelectorSocket.Input(
+                    "token_selector",
+                    optional=True,
+                    tooltip="From FastCache Token Selector; takes the place of token_threshold.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model with FastCache. Bypass the node to compare.")],
         )
@@ -100,14 +118,15 @@ class FastCache(io.ComfyNode):
     def validate_inputs(
         cls, block_threshold, token_threshold, start_percent, end_percent, max_consecutive_skips, cache_device
     ) -> bool | str:
-        values = (block_threshold, token_threshold, start_percent, end_percent, max_consecutive_skips, cache_device)
-        if None in values:  # a connected input has no value yet: execute() checks it
-            return True
-        try:
-            read_widgets(*values)
-        except ValueError as problem:
-            return str(problem)
-        return True
+        return complaint(
+            read_widgets,
+            block_threshold=block_threshold,
+            token_threshold=token_threshold,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            max_consecutive_skips=max_consecutive_skips,
+            cache_device=cache_device,
+        )
 
     @classmethod
     def execute(cls, model, **widgets) -> io.NodeOutput:

@@ -14,17 +14,22 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+import comfy.model_management
 import comfy.model_patcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
 from ..fastcache_core.adapters.family import Layout, block_call
+from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
 from ..fastcache_core.report import Report, log_line
+from ..fastcache_core.tokens import Span
 
 KEY = "fastcache"
+MODEL_OUTPUT = "model_output"
+MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +75,7 @@ class Sampling:
             report = session.run.report if isinstance(session, Session) else session
             report.seconds_total = time.perf_counter() - begun
             self.report = report.to_json()
-            log.info(log_line(self.report))
+            log.log(logging.ERROR if report.failed else logging.INFO, log_line(self.report))
 
     def _open(self, guider: Any, sigmas: list[float]) -> Session | Report:
         """A session, or the report that says why this run is left alone."""
@@ -79,7 +84,7 @@ class Sampling:
         reason = self.config.off_reason
         if guider.model_patcher.get_additional_models_with_key("multigpu"):
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
-        if family is None:
+        if family is None and self.config.block_cache.level != MODEL_OUTPUT:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, sigmas)
@@ -98,21 +103,25 @@ def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, f
 class Session:
     """One sampling run: tells the engine which evaluation, which conditionings and which block it is at."""
 
-    def __init__(self, config: FastCacheConfig, family: Family, guider: Any, sigmas: list[float]):
+    def __init__(self, config: FastCacheConfig, family: Family | None, guider: Any, sigmas: list[float]):
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
-        blocks = family.blocks(self.model)
+        self.whole = config.block_cache.level == MODEL_OUTPUT
+        blocks = [] if self.whole else family.blocks(self.model)
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
+        offload = patcher.offload_device if config.cache_device == "offload" else None
+        device = offload or patcher.load_device
         self.run = Run(
             config,
-            [name for _, _, name in blocks],
-            family.ranges(self.model),
+            ["model"] if self.whole else [name for _, _, name in blocks],
+            [(0, 0)] if self.whole else family.ranges(self.model),
             sigmas,
             sigma_window(patcher.get_model_object("model_sampling"), config),
-            patcher.offload_device if config.cache_device == "offload" else None,
+            offload,
+            lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else None,
         )
-        self.run.report.run["family"] = family.name
+        self.run.report.run["family"] = family.name if family else None
         self.passes: Counter[Hashable] = Counter()
         self.seen: Counter[Hashable] = Counter()
         self.areas: dict[Hashable, Hashable] = {}
@@ -128,6 +137,8 @@ class Session:
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
+        if self.whole:
+            return ours
         patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
         for index, (block_list, i, _) in enumerate(self.family.blocks(self.model)):
             patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
@@ -163,7 +174,25 @@ class Session:
             self.run.begin_call([])
             self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
         self.shape, self.layout = tuple(x.shape), None
-        return executor(x, *args, **kwargs)
+        return self._predict_model(executor, x, *args, **kwargs) if self.whole else executor(x, *args, **kwargs)
+
+    def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.
+
+        It changes more slowly than the denoised image, and is the model's own output where that is noise or velocity.
+        """
+        denoised: list[Tensor] = []
+        divisor = sigma.reshape(-1, *[1] * (x.ndim - 1))
+
+        def compute(streams: Streams, attending: Attending | None) -> Streams:
+            denoised.append(executor(x, sigma, *args, **kwargs))
+            return {"x": as_tokens(x + (x - denoised[0]) / divisor)}
+
+        tokens = as_tokens(x)
+        everything = Span(0, tokens.shape[1], tokens.shape[1])
+        self.run.report.grid = (1, *x.shape[2:])[-3:] if x.ndim > 3 else (1, 1, tokens.shape[1])
+        moved = self.run.run_block(BlockCall(0, {"x": tokens}, ("x", everything), everything, compute))["x"]
+        return denoised[0] if denoised else x - divisor * (moved.transpose(1, 2).reshape(x.shape) - x)
 
     def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
         keys, views = [], []
@@ -182,6 +211,8 @@ class Session:
             def run(edited: dict[str, Any]) -> Mapping[str, Any]:
                 return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
 
+            if self.run.passes(index):
+                return {name: args[name] for name in block_list.streams}
             if self.layout is None and self.family.lists[0].streams[-1] not in args:
                 self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
                 return run(args)
@@ -197,6 +228,11 @@ def context_window(model_options: Mapping[str, Any]) -> Hashable:
     """Which frames this pass sees, or None when it sees all of them."""
     window = model_options.get("transformer_options", {}).get("context_window")
     return None if window is None else freeze(window.index_list)
+
+
+def as_tokens(x: Tensor) -> Tensor:
+    """[rows, channels, ...] -> [rows, tokens, channels]."""
+    return x.flatten(2).transpose(1, 2)
 
 
 def freeze(value: Any) -> Hashable:

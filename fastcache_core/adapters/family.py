@@ -6,6 +6,7 @@ the block on such a dict. Arguments are only read and replaced by name, so that 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..calls import Attending, BlockCall, Streams
-from ..tokens import Span
+from ..tokens import Span, gather_tokens
 
 Arguments = Mapping[str, Any]
 OVERRIDE = "optimized_attention_override"
@@ -41,8 +42,8 @@ class Family:
     classes: qualified names of its model classes. image_first: whether image tokens come before text tokens in the
     attention's sequence, told from the model. references: where extra image tokens (reference latents) lie. grid: image
     tokens as (frames, rows, columns), from the model and the shape of its input. position: the argument that holds the
-    rotary table [1 or rows, 1, tokens, ...]. ungathered: arguments that would have to be cut to the active tokens as
-    well; when one of them is set, tokens are not selected.
+    rotary table [1 or rows, 1, tokens, ...]. masks: attention masks. ungathered: arguments that would have to be cut
+    to the active tokens as well and cannot; when one of them is set, tokens are not selected.
     """
 
     name: str
@@ -118,37 +119,89 @@ def block_call(
         edited = {**args, **streams}
         if attending is not None:
             edited["transformer_options"] = attend_through(args["transformer_options"], attending)
-            if attending.rows is not None and args.get(family.position) is not None:
-                edited[family.position] = gather_positions(args[family.position], attending.rows)
+            if attending.rows is not None:
+                edited |= cut_to_rows(family, block_list, args, attending)
         out = run(edited)
         return {name: out[name] for name in streams}
 
     stream, sequence = layout.spans(family, block_list.joint)
     streams = {name: args[name] for name in block_list.streams}
     image = block_list.streams[0]
-    return BlockCall(index, streams, (image, stream), sequence, compute, why_no_tokens(family, args))
+    return BlockCall(index, streams, (image, stream), sequence, compute, why_no_tokens(family, block_list, args))
 
 
-def why_no_tokens(family: Family, args: Arguments) -> str | None:
+def why_no_tokens(family: Family, block_list: BlockList, args: Arguments) -> str | None:
     """Why a block with these arguments cannot be run on some of its tokens only, or None."""
     named = [name for name in family.ungathered if args.get(name) is not None]
-    if named or modulates_tokens(args.get("vec")):
-        return f"{named[0] if named else 'vec'} gives tokens modulations of their own"
+    if named:
+        return f"{named[0]} gives tokens modulations of their own"
+    h = args[block_list.streams[0]]
+    modulated = {tensor.shape[1] for tensor in modulations(args.get("vec")) if tensor.shape[1] > 1}
+    if modulated and not (block_list.joint and modulated == {h.shape[1]}):
+        return "vec gives tokens modulations of their own"
     for name in family.masks:
         mask = args.get(name)
-        if mask is not None and mask.shape[-2] != 1:
-            return f"{name} has a row for every query token"
+        if mask is not None and as_4d(mask).shape[0] not in (1, len(h)):
+            return f"{name} has the shape {tuple(mask.shape)}, which is not known"
     patches = args["transformer_options"].get("patches", {})
     named = [name for name in ("attn1_patch", "attn1_output_patch") if patches.get(name)]
     return f"another patch ({named[0]}) works on this model's attention" if named else None
 
 
-def modulates_tokens(vec: Any) -> bool:
-    """Whether a block's modulation has more than one row a sample. vec: a tensor, or modulations made from one."""
+def cut_to_rows(family: Family, block_list: BlockList, args: Arguments, attending: Attending) -> dict[str, Any]:
+    """Arguments that go with tokens, for the chosen rows of the sequence: positions, masks, modulations."""
+    rows, cut = attending.rows, {}
+    if args.get(family.position) is not None:
+        cut[family.position] = gather_positions(args[family.position], rows)
+    for name in family.masks:
+        if args.get(name) is not None:
+            cut[name] = gather_mask(args[name], rows, keys=attending.serve is None)
+    if block_list.joint and any(tensor.shape[1] > 1 for tensor in modulations(args.get("vec"))):
+        cut["vec"] = gather_modulation(args["vec"], rows)
+    return cut
+
+
+def modulations(vec: Any) -> list[Tensor]:
+    """The tensors [samples, 1 or tokens, width] that a block's modulation is made of; `vec` may hold them in parts."""
     if isinstance(vec, Tensor):
-        return vec.ndim == 3 and vec.shape[1] > 1
-    parts = vec if isinstance(vec, tuple | list) else vars(vec).values() if hasattr(vec, "__dict__") else ()
-    return any(modulates_tokens(part) for part in parts)
+        return [vec] if vec.ndim == 3 else []
+    parts = vec if isinstance(vec, tuple | list) else vars(vec).values() if dataclasses.is_dataclass(vec) else ()
+    return [tensor for part in parts for tensor in modulations(part)]
+
+
+def gather_modulation(vec: Any, rows: Tensor) -> Any:
+    """The same modulation for the given rows [samples, k] of the tokens, where it differs between tokens."""
+    if isinstance(vec, Tensor):
+        per_token = vec.ndim == 3 and vec.shape[1] > 1
+        return gather_tokens(vec.expand(len(rows), -1, -1), rows) if per_token else vec
+    if isinstance(vec, tuple | list):
+        return type(vec)(gather_modulation(part, rows) for part in vec)
+    if dataclasses.is_dataclass(vec):
+        return dataclasses.replace(vec, **{name: gather_modulation(part, rows) for name, part in vars(vec).items()})
+    return vec
+
+
+def as_4d(mask: Tensor) -> Tensor:
+    """Any mask that attention takes as [rows or 1, heads or 1, queries or 1, keys].
+
+    Two axes are [queries, keys] where they are equal, else [rows, keys]; three are [rows, 1 or queries, keys].
+    """
+    if mask.ndim == 2 and mask.shape[0] != mask.shape[1]:
+        return mask[:, None, None]
+    return mask[:, None] if mask.ndim == 3 else mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
+
+
+def gather_mask(mask: Tensor, rows: Tensor, keys: bool) -> Tensor:
+    """An attention mask for the given rows [samples, k] as queries, and as keys too if `keys`; four axes."""
+    whole = as_4d(mask)
+    if whole.shape[2] == 1 and not keys:
+        return mask
+    whole = whole.expand(len(rows), *whole.shape[1:])
+    if whole.shape[2] > 1:
+        whole = whole.gather(2, rows[:, None, :, None].expand(-1, whole.shape[1], -1, whole.shape[3]))
+    if keys:
+        whole = whole.gather(3, rows[:, None, None, :].expand(-1, *whole.shape[1:3], -1))
+    return whole
 
 
 def gather_positions(table: Tensor, rows: Tensor) -> Tensor:

@@ -1,11 +1,21 @@
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import nn
 
 from fastcache_core.adapters import FAMILIES, find_family
-from fastcache_core.adapters.family import OVERRIDE, Layout, attend_through, gather_positions, why_no_tokens
+from fastcache_core.adapters.family import (
+    OVERRIDE,
+    Layout,
+    as_4d,
+    attend_through,
+    gather_mask,
+    gather_modulation,
+    gather_positions,
+    modulations,
+    why_no_tokens,
+)
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
 from fastcache_core.calls import Attending
@@ -79,17 +89,67 @@ def test_positions_are_gathered_per_sample(batch):
         assert torch.equal(gathered[i, 0], table[min(i, batch - 1), 0, rows[i]])
 
 
+DOUBLE, SINGLE = FLUX.lists
+
+
+def arguments(**more):
+    return {"img": torch.zeros(2, 18, 4), "txt": torch.zeros(2, 3, 4), "transformer_options": {}, **more}
+
+
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
-    options = SimpleNamespace(plain={"transformer_options": {}})
-    assert why_no_tokens(HUNYUAN_VIDEO, options.plain) is None
-    key_mask = {**options.plain, "attention_mask": torch.zeros(1, 1, 18)}
-    assert why_no_tokens(HUNYUAN_VIDEO, key_mask) is None
-    full_mask = {**options.plain, "attention_mask": torch.zeros(1, 18, 18)}
-    assert "row for every query" in why_no_tokens(HUNYUAN_VIDEO, full_mask)
-    per_token = {**options.plain, "modulation_dims_img": [(0, None, 1)]}
-    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, per_token)
-    patched = {"transformer_options": {"patches": {"attn1_patch": [print]}}}
-    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, patched)
+    assert why_no_tokens(HUNYUAN_VIDEO, SINGLE, arguments()) is None
+    assert why_no_tokens(HUNYUAN_VIDEO, SINGLE, arguments(attention_mask=torch.zeros(1, 1, 18))) is None
+    odd = arguments(attention_mask=torch.zeros(5, 18, 18))
+    assert "(5, 18, 18), which is not known" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, odd)
+    ranges = arguments(modulation_dims_img=[(0, None, 1)])
+    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, ranges)
+    patched = arguments(transformer_options={"patches": {"attn1_patch": [print]}})
+    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, patched)
+    per_token = arguments(vec=torch.zeros(2, 18, 4))
+    assert why_no_tokens(FLUX, SINGLE, per_token) is None
+    assert "modulations" in why_no_tokens(FLUX, DOUBLE, per_token)  # which of the two streams is it for?
+    assert "modulations" in why_no_tokens(FLUX, SINGLE, arguments(vec=torch.zeros(2, 7, 4)))
+
+
+@dataclass
+class Modulation:
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t, t), lambda t: [t], lambda t: Modulation(t, t)])
+def test_modulations_are_gathered_with_the_tokens(wrap):
+    vec, rows = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3), torch.tensor([[4, 0], [1, 3]])
+    gathered = modulations(gather_modulation(wrap(vec), rows))
+    assert len(gathered) == len(modulations(wrap(vec)))
+    assert all(torch.equal(part, torch.stack([vec[0, [4, 0]], vec[1, [1, 3]]])) for part in gathered)
+    shared = torch.zeros(2, 1, 3)
+    assert gather_modulation(shared, rows) is shared
+
+
+MASKS = [(5,), (2, 5), (5, 5), (2, 1, 5), (2, 5, 5), (1, 5, 5), (2, 3, 5, 5), (1, 1, 1, 5)]
+
+
+@pytest.mark.parametrize("shape", MASKS)
+@pytest.mark.parametrize("keys", [False, True])
+def test_attention_under_a_gathered_mask_is_that_of_the_rows(shape, keys):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 5, 4, generator=generator)  # 2 samples, 3 heads, 5 tokens
+    mask, rows = torch.randn(shape, generator=generator), torch.tensor([[4, 0], [1, 3]])
+    attend = torch.nn.functional.scaled_dot_product_attention
+    cut = as_4d(gather_mask(mask, rows, keys)).expand(2, -1, -1, -1)
+    for i in range(2):
+        full, here = as_4d(mask).expand(2, -1, -1, -1)[i : i + 1], rows[i]
+        some = here if keys else torch.arange(5)
+        full = full.expand(-1, -1, 5, -1)[:, :, here][..., some]
+        wanted = attend(q[i : i + 1, :, here], k[i : i + 1, :, some], v[i : i + 1, :, some], full)
+        got = attend(
+            q[i : i + 1, :, here],
+            k[i : i + 1, :, some],
+            v[i : i + 1, :, some],
+            cut[i : i + 1],
+        )
+        torch.testing.assert_close(got, wanted)
 
 
 def test_an_earlier_attention_override_still_runs_and_sees_every_key():

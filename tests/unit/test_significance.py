@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fastcache_core.significance import EXPONENT, ErrorStatistics
+from fastcache_core.significance import EXPONENT, PRIOR_SPREAD, PRIOR_WEIGHT, ErrorStatistics, student_quantile
 
 from . import toys
 
@@ -13,12 +13,27 @@ def test_nothing_is_known_before_the_first_measurement():
     assert ErrorStatistics().bound(0.1, 0.5) is None
 
 
-def test_errors_that_follow_the_law_are_expected_exactly():
+def test_errors_that_follow_the_law_are_expected_exactly_and_promised_with_a_margin():
     errors = ErrorStatistics()
     for change in (0.1, 0.2, 0.05):
         errors.update(0.7 * change**EXPONENT, change)
-    for alpha in (0.5, 0.1):
-        assert errors.bound(0.3, alpha) == pytest.approx(0.7 * 0.3**EXPONENT)
+    assert errors.bound(0.3, 0.5) == pytest.approx(0.7 * 0.3**EXPONENT)
+    assert 1 < errors.bound(0.3, 0.1) / (0.7 * 0.3**EXPONENT) < 2.5
+
+
+def test_the_margin_of_one_measurement_is_the_prior_one():
+    errors = ErrorStatistics()
+    errors.update(0.2, 1.0)
+    spread = student_quantile(0.9, PRIOR_WEIGHT) * PRIOR_SPREAD * math.sqrt(2)
+    assert errors.bound(1.0, 0.1) == pytest.approx(0.2 * math.exp(spread))
+
+
+@pytest.mark.parametrize(
+    ("probability", "degrees", "table"),
+    [(0.9, 2, 1.886), (0.95, 3, 2.353), (0.9, 5, 1.476), (0.99, 10, 2.764), (0.95, 1e9, 1.645), (0.5, 2, 0.0)],
+)
+def test_student_quantiles_are_those_of_the_tables(probability, degrees, table):
+    assert student_quantile(probability, degrees) == pytest.approx(table, rel=0.02)
 
 
 def test_a_smaller_alpha_promises_more_and_so_expects_more():

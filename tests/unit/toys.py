@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from fastcache_core.calls import Attending, BlockCall, Streams
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from fastcache_core.engine import Run
+from fastcache_core.profile import Profile
 from fastcache_core.tokens import Span
 
 Block = Callable[[Streams, float, "Attending | None"], Streams]
@@ -44,6 +45,13 @@ def attend(seed: int, width: int) -> Block:
     return block
 
 
+def mix(seed: int, width: int, dtype: torch.dtype) -> Block:
+    """y = h + tanh(h W), in any dtype."""
+    weights = torch.randn(width, width, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return lambda streams, sigma, attending: {name: h.to(dtype) + torch.tanh(h.to(dtype) @ weights)
+                                              for name, h in streams.items()}  # fmt: skip
+
+
 def make_run(
     blocks: Sequence[Block],
     sigmas: Sequence[float],
@@ -51,13 +59,16 @@ def make_run(
     token_threshold: float = 0.0,
     *,
     selector: dict | None = None,
+    memory_budget: Callable[[], float] | None = None,
+    profile: Profile | None = None,
     **block_cache,
 ) -> Run:
     block_cache = {"rule": "change", "warmup_evaluations": 2, "min_steps": 1, "damping": 1.0, **block_cache}
     config = FastCacheConfig(
         BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
     )
-    run = Run(config, [f"double {i}" for i in range(len(blocks))], [(0, len(blocks) - 1)], sigmas)
+    names = [f"double {i}" for i in range(len(blocks))]
+    run = Run(config, names, [(0, len(blocks) - 1)], sigmas, memory_budget=memory_budget, profile=profile)
     run.report.grid = (1, 1, 1)
     return run
 
@@ -75,10 +86,12 @@ def evaluate(
     img: Tensor,
     calls: Sequence[Sequence[str]] = (("cond",),),
     replaced: Sequence[int] = (),
+    spoil: bool = False,
 ) -> dict[str, Tensor]:
     """One evaluation of the toy model; every inner sequence of `calls` is one batched model call. Image per branch.
 
-    Blocks named in `replaced` do nothing, and the engine does not get to see them.
+    Blocks named in `replaced` do nothing, and the engine does not get to see them. spoil: check that blocks leave their
+    input as it was, and overwrite it and what the last block returned once nobody needs them any more.
     """
     run.begin_evaluation(sigma)
     outputs = {}
@@ -87,16 +100,54 @@ def evaluate(
         streams = {"img": torch.cat([img] * len(keys)), "txt": text_of(keys, img)}
         for index, block in enumerate(blocks):
             if index not in replaced:
-                streams = run.run_block(block_call(index, block, sigma, streams))
-        outputs |= dict(zip(keys, streams["img"].chunk(len(keys)), strict=True))
+                given, versions = streams, [h._version for h in streams.values()]
+                streams = run.run_block(block_call(index, block, sigma, given))
+                if spoil:
+                    assert [h._version for h in given.values()] == versions
+                    spoil_all(h for h in given.values() if not any(shares(h, out) for out in streams.values()))
+        whole = streams["img"].clone()
+        if spoil:
+            spoil_all(streams.values())
+        outputs |= dict(zip(keys, whole.chunk(len(keys)), strict=True))
     run.end_evaluation()
     return outputs
+
+
+def evaluate_joint(run: Run, blocks: Sequence[Block], sigma: float, img: Tensor) -> Tensor:
+    """The same with text and image tokens in one stream, text first, as in single blocks. Image of its one branch."""
+    tokens = img.shape[1]
+    span = Span(TEXT, TEXT + tokens, TEXT + tokens)
+
+    def joined(block: Block) -> Callable[[Streams, Attending | None], Streams]:
+        def compute(streams: Streams, attending: Attending | None) -> Streams:
+            parts = {"txt": streams["img"][:, :TEXT], "img": streams["img"][:, TEXT:]}
+            out = block(parts, sigma, attending)
+            return {"img": torch.cat([out["txt"], out["img"]], dim=1)}
+
+        return compute
+
+    run.begin_evaluation(sigma)
+    run.begin_call(["cond"])
+    streams = {"img": torch.cat([text_of(["cond"], img), img], dim=1)}
+    for index, block in enumerate(blocks):
+        streams = run.run_block(BlockCall(index, streams, ("img", span), span, joined(block)))
+    run.end_evaluation()
+    return streams["img"][:, TEXT:]
+
+
+def shares(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def spoil_all(tensors: Iterable[Tensor]) -> None:
+    for h in tensors:
+        h.fill_(float("nan"))
 
 
 def text_of(keys: Sequence[str], img: Tensor) -> Tensor:
     """Every branch has text of its own, so that mixing up branches shows."""
     samples, _, width = img.shape
-    return torch.cat([torch.full((samples, TEXT, width), 1.0 + len(key)) for key in keys])
+    return torch.cat([torch.full((samples, TEXT, width), 1.0 + len(key), dtype=img.dtype) for key in keys])
 
 
 def trajectory(steps: int, samples: int = 1, tokens: int = 6, width: int = 4, seed: int = 0) -> list[Tensor]:

@@ -1,0 +1,186 @@
+"""What is remembered of computed blocks, and predicting from it, for the branches that one model call is made of.
+
+Streams come with the branches in equal parts along their rows; every branch keeps its own. Nothing that is handed out
+is kept, nothing that was given is written into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .calls import BlockCall, Streams
+from .config import FastCacheConfig
+from .linear import LinearMap
+from .predictors import History, LinearHistory, Offset
+from .profile import Profile
+from .sites import Cut, Site
+from .state import Branch, KeysValues
+from .store import Store
+
+IMAGE = "image"  # the stream that is kept where only image tokens matter
+MEASURED_TOKENS = 1024  # of a sample: an error is a mean over so many numbers that more would not make it better
+
+
+class Memory:
+    """Keeps residuals and predicts. cut: the sites; device: where residuals are kept, None for where they are computed;
+    profile: linear maps that were calibrated, or None."""
+
+    def __init__(self, config: FastCacheConfig, cut: Cut, device: torch.device | None, profile: Profile | None = None):
+        self.config, self.cut, self.device, self.profile = config, cut, device, profile
+        self.store = Store(device)
+        self._maps: dict[tuple[Site, str], LinearMap | None] = {}
+
+    @property
+    def predictor(self) -> str:
+        """What `auto` stands for."""
+        wanted = self.config.block_cache.predictor
+        if wanted == "auto":
+            return "extrapolate" if self.profile is None or not self.profile.linear else "linear"
+        return wanted
+
+    @property
+    def extrapolates(self) -> bool:
+        return self.predictor != "reuse"
+
+    def kept(self, site: Site, call: BlockCall, streams: Streams) -> Streams:
+        """The parts of a block's streams that are kept for this site, as views."""
+        if not self.cut.image_only(site):
+            return streams
+        name, span = call.image
+        return {IMAGE: streams[name][:, span.start : span.stop]}
+
+    def fits(self, branches: Sequence[Branch], site: Site, streams: Streams, anchor: int) -> bool:
+        """Whether all branches have residuals that can be added to these (kept) streams, none older than the anchor."""
+        if any(branch.computed_at.get(site, -1) < max(anchor, 0) for branch in branches):
+            return False
+        parts = {name: h.chunk(len(branches)) for name, h in streams.items()}
+        pairs = [(branch.histories.get((site, name)), part[i])
+                 for name, part in parts.items() for i, branch in enumerate(branches)]  # fmt: skip
+        return all(history is not None and history.fits(h) for history, h in pairs)
+
+    def predict(
+        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, damping: float
+    ) -> Streams:
+        """What the site's last block would hand on, for (kept) streams that enter its first: new tensors."""
+        return {name: self._predict(branches, site, name, h, sigma, damping) for name, h in streams.items()}
+
+    def _predict(
+        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, damping: float
+    ) -> Tensor:
+        y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
+        for branch, part, out in zip(branches, h.chunk(n), y.chunk(n), strict=True):
+            branch.histories[site, name].predict(part, sigma, damping, out)
+        return y
+
+    def offsets(
+        self,
+        branches: Sequence[Branch],
+        site: Site,
+        call: BlockCall,
+        residuals: Streams,
+        entries: Streams,
+        sigma: float,
+        damping: float,
+    ) -> list[Offset]:
+        """By how much predicting image tokens would have been off, for every branch; none where nothing is known."""
+        name, span = (IMAGE, None) if self.cut.image_only(site) else call.image
+        if name not in residuals:
+            return []
+        n, known = len(branches), [branch.histories.get((site, name)) for branch in branches]
+        parts = list(zip(known, residuals[name].chunk(n), entries[name].chunk(n), strict=True))
+        if not all(history is not None and history.fits(residual) for history, residual, _ in parts):
+            return []
+        tokens = call.tokens.shape[1]
+        start, stop = (span.start, span.stop) if span else (0, tokens)
+        rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
+        return [history.offset(residual, h, sigma, damping, rows) for history, residual, h in parts]
+
+    def remember(
+        self,
+        branches: Sequence[Branch],
+        site: Site,
+        residuals: Streams,
+        entries: Streams,
+        sigma: float,
+        evaluation: int,
+    ) -> None:
+        """Make these residuals the branches' newest. Takes the tensors over."""
+        n = len(branches)
+        for name, whole in residuals.items():
+            for branch, residual, h in zip(branches, whole.chunk(n), entries[name].chunk(n), strict=True):
+                branch.computed_at[site] = evaluation
+                known = branch.histories.get((site, name))
+                if known is not None and known.fits(residual):
+                    known.remember(residual, sigma, h)
+                else:
+                    branch.histories[site, name] = self._history(site, name, residual, h, sigma)
+
+    def _history(self, site: Site, name: str, residual: Tensor, h: Tensor, sigma: float) -> History:
+        extrapolates = self.extrapolates and not self.cut.is_probe(site)
+        if self.predictor != "linear" or self.cut.is_probe(site):
+            return History(residual, sigma, extrapolates, self.store)
+        return LinearHistory(residual, sigma, extrapolates, self.store, h, self._linear(site, name, h))
+
+    def _linear(self, site: Site, name: str, h: Tensor) -> LinearMap | None:
+        """The profile's map for this site; None: fit one while sampling."""
+        if (site, name) not in self._maps:
+            key = (site.first, site.last, name)
+            linear = None if self.profile is None else self.profile.linear.get(key)
+            self._maps[site, name] = None if linear is None else linear.to(h.device, h.dtype)
+        return self._maps[site, name]
+
+    def remember_rows(
+        self,
+        branches: Sequence[Branch],
+        site: Site,
+        name: str,
+        rows: Tensor,
+        residual: Tensor,
+        entries: Tensor,
+        sigma: float,
+        evaluation: int,
+    ) -> None:
+        """The same for some tokens: rows [samples, k], residual and entries [samples, k, width]."""
+        parts = (part.chunk(len(branches)) for part in (rows, residual, entries))
+        for branch, r, part, h in zip(branches, *parts, strict=True):
+            branch.computed_at[site] = evaluation
+            branch.histories[site, name].remember_rows(r, part, sigma, h)
+
+    def keeper(self, branches: Sequence[Branch], index: int) -> Callable[[Tensor, Tensor], None]:
+        """A function that keeps the keys and values of all tokens of a block."""
+
+        def keep(keys: Tensor, values: Tensor) -> None:
+            n = len(branches)
+            for branch, k, v in zip(branches, keys.chunk(n), values.chunk(n), strict=True):
+                branch.keys_values[index] = KeysValues(k, v, self.device)
+
+        return keep
+
+    def server(
+        self, branches: Sequence[Branch], index: int, rows: Tensor
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """A function that puts the keys and values of some tokens in place and returns those of all."""
+
+        def serve(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+            n = len(branches)
+            kept = [branch.keys_values[index] for branch in branches]
+            for table, r, k, v in zip(kept, rows.chunk(n), keys.chunk(n), values.chunk(n), strict=True):
+                table.write_rows(r, k, v)
+            # A copy even of a single one: attention of other packs may write into what it gets.
+            whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
+            return whole[0].to(keys.device), whole[1].to(values.device)
+
+        return serve
+
+    def planned_bytes(self, call: BlockCall, branches: int, selecting: bool) -> int:
+        """What will be kept for one conditioning at the present level; `call` is one of `branches` conditionings."""
+        copies = 1 + self.extrapolates + (self.predictor == "linear" and self.profile is None)
+        whole = sum(h.nbytes for h in call.streams.values()) // branches
+        tokens = call.tokens
+        image = tokens.numel() * tokens.element_size() // branches
+        residuals = copies * sum(image if self.cut.image_only(site) else whole for site in self.cut.sites)
+        keys_values = 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at)
+        return residuals + (keys_values if selecting else 0)

@@ -1,0 +1,74 @@
+"""Sites: what is predicted at once. A level says how the model's blocks are cut into sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SPANS = 4  # of a list of like blocks
+STEP_DOWN = {"block": "span", "span": "stack"}  # levels that need less memory
+
+
+@dataclass(frozen=True)
+class Site:
+    """Blocks first..last. ends: whether nothing but the model's head comes after them.
+
+    The head reads image tokens only, so at such a site nothing else has to be predicted.
+    """
+
+    first: int
+    last: int
+    ends: bool
+
+    @property
+    def blocks(self) -> range:
+        return range(self.first, self.last + 1)
+
+
+class Cut:
+    """The sites of a model at one level. lists: (first, last) of each list of like blocks; probe: whether the first
+    block is a site of its own, computed at every evaluation."""
+
+    def __init__(self, lists: Sequence[tuple[int, int]], level: str, probe: bool = False):
+        self.lists, self.probe = list(lists), probe
+        self.level = level
+        self.sites: list[Site] = []
+        self.at: dict[int, Site] = {}
+        self.cut(level)
+
+    def cut(self, level: str) -> None:
+        """Cut the blocks anew; what was kept for sites that are no more is no longer found."""
+        self.level = level
+        end = self.lists[-1][1]
+        ranges = self._ranges(level)
+        if self.probe and ranges[0] != (0, 0):
+            ranges = [(0, 0), (1, ranges[0][1]), *ranges[1:]]
+        self.sites = [Site(first, last, last == end) for first, last in ranges]
+        self.at = {block: site for site in self.sites for block in site.blocks}
+
+    def _ranges(self, level: str) -> list[tuple[int, int]]:
+        first, end = self.lists[0][0], self.lists[-1][1]
+        if level == "block":
+            return [(block, block) for block in range(first, end + 1)]
+        if level == "span":
+            return [span for block_list in self.lists for span in spans(*block_list)]
+        return [(first, end)]
+
+    def is_probe(self, site: Site) -> bool:
+        return self.probe and site == self.sites[0]
+
+    def image_only(self, site: Site) -> bool:
+        """Whether text and other tokens beside the image's need not be kept for a site."""
+        return site.ends or self.is_probe(site)
+
+    @property
+    def predictable(self) -> list[Site]:
+        """The sites about which decisions are taken."""
+        return self.sites[1:] if self.probe else self.sites
+
+
+def spans(first: int, last: int) -> list[tuple[int, int]]:
+    """The list cut into SPANS parts, as equal as they can be; a shorter list into its blocks."""
+    n = last - first + 1
+    edges = [first + n * i // min(SPANS, n) for i in range(min(SPANS, n) + 1)]
+    return [(a, b - 1) for a, b in zip(edges, edges[1:], strict=False)]

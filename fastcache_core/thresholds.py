@@ -1,0 +1,69 @@
+"""Thresholds of their own for ranges of blocks, as text: `0-6: 0.02, 7-18: 0.08` or `double 0-3: 0, single 5: 0.2`.
+
+A range counts over all blocks of the model or, with a word in front, over the blocks of that name. Where ranges
+overlap, the later one counts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PART = re.compile(r"(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?\s*:\s*(?P<value>\S+)")
+HIGHEST = 10.0
+
+
+@dataclass(frozen=True)
+class BlockRange:
+    """Blocks first..last of one kind (None: of all) and their threshold. text: the part it was read from."""
+
+    kind: str | None
+    first: int
+    last: int
+    threshold: float
+    text: str
+
+
+def parse_thresholds(text: str) -> tuple[BlockRange, ...]:
+    """Ranges in the order of the text; ValueError with a sentence that points at the faulty part."""
+    if not isinstance(text, str):
+        raise ValueError(f"block_thresholds is {text!r}, but it must be text such as '0-6: 0.02, 7-18: 0.08'.")
+    parts = [part.strip() for part in re.split(r"[,;\n]", text)]
+    return tuple(_parse_part(part) for part in parts if part)
+
+
+def _parse_part(part: str) -> BlockRange:
+    match = PART.fullmatch(part)
+    if match is None:
+        raise ValueError(
+            f"block_thresholds: '{part}' cannot be read. Write a range and a threshold, such as '0-6: 0.02' "
+            "or 'double 3: 0.1', and separate them by commas."
+        )
+    first, last = int(match["first"]), int(match["last"] or match["first"])
+    if first > last:
+        raise ValueError(f"block_thresholds: the range in '{part}' runs backwards; write '{last}-{first}'.")
+    try:
+        threshold = float(match["value"])
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold <= HIGHEST:  # NaN included
+        raise ValueError(f"block_thresholds: the threshold in '{part}' must be a number from 0 to {HIGHEST:g}.")
+    return BlockRange(match["kind"], first, last, threshold, part)
+
+
+def thresholds_of(blocks: Sequence[str], ranges: Sequence[BlockRange]) -> tuple[dict[int, float], list[str]]:
+    """Threshold by block index, for blocks with one of their own, and sentences about ranges beyond the model.
+
+    blocks: names such as "double 3", in order.
+    """
+    thresholds, problems = {}, []
+    for part in ranges:
+        named = [i for i, name in enumerate(blocks) if part.kind is None or name.split()[0] == part.kind]
+        thresholds |= dict.fromkeys(named[part.first : part.last + 1], part.threshold)
+        if part.last >= len(named):
+            kind = f"{part.kind} " if part.kind else ""
+            there = f"{kind}blocks 0 to {len(named) - 1}" if named else f"no {kind}blocks"
+            problems.append(f"block_thresholds: '{part.text}' names blocks that do not exist; this model has {there}.")
+    return thresholds, problems

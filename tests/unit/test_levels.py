@@ -1,0 +1,175 @@
+"""The loop at every level, with every rule and predictor: exact where it must be, and nothing of others is touched."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastcache_core.config import PREDICTORS, RULES
+from fastcache_core.linear import PerChannel
+from fastcache_core.profile import Profile
+
+from . import toys
+from .test_engine import SIGMAS, computed, plain, sample
+
+BLOCK_LEVELS = ("block", "span", "stack")
+
+
+def modes():
+    return [(rule, level) for rule in RULES for level in BLOCK_LEVELS]
+
+
+@pytest.mark.parametrize(("rule", "level"), modes())
+def test_every_rule_at_every_level_predicts_a_known_residual_exactly(rule, level):
+    blocks, states = [toys.add_sigma(i - 1.5) for i in range(6)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=10.0, rule=rule, level=level, warmup_evaluations=3)
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
+        torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
+    rows = run.report.to_json()["computed"]
+    assert all(row == [1] * 6 for row in (*rows[:3], rows[-1]))
+    assert min(row[-1] for row in rows) == 0, "nothing was predicted"
+    assert [row[0] for row in rows] == ([1] * 7 if rule == "first_block" else [row[-1] for row in rows])
+
+
+DTYPES = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("level", BLOCK_LEVELS)
+@pytest.mark.parametrize("predictor", PREDICTORS)
+def test_forced_prediction_on_identical_input_equals_computing_within_rounding(dtype, level, predictor):
+    blocks = [toys.mix(i, 8, dtype) for i in range(5)]
+    img = toys.trajectory(1, samples=2, width=8)[0].to(dtype)
+    run = toys.make_run(blocks, [1.0] * 9, 1.0, rule="interval", level=level, predictor=predictor, interval=9)
+    run.decider.last_sigma = 0.0
+    outputs = [toys.evaluate(run, blocks, 1.0, img.clone(), (("a", "bb"),)) for _ in range(4)]
+    assert computed(run) == [1, 1, 0, 0]
+    for key in ("a", "bb"):
+        assert outputs[3][key].dtype == dtype
+        scale = outputs[0][key].abs().max().item()
+        torch.testing.assert_close(outputs[3][key], outputs[0][key], rtol=0, atol=4 * DTYPES[dtype] * scale)
+
+
+@given(
+    mode=st.sampled_from(modes()),
+    predictor=st.sampled_from(PREDICTORS),
+    tokens=st.sampled_from([0.0, 1e-3, 0.05]),
+    context=st.sampled_from(["all_tokens", "active_tokens"]),
+    damping=st.sampled_from([None, 0.75]),
+    calls=st.lists(st.sampled_from([(("a", "bb"),), (("a",), ("bb",)), (("bb",),)]), min_size=7, max_size=7),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=80)
+def test_no_given_tensor_is_written_and_no_handed_out_one_is_kept(
+    mode, predictor, tokens, context, damping, calls, seed
+):
+    """Versions of all inputs stay, and what is handed out may be spoilt without a trace in later predictions."""
+    rule, level = mode
+    blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7, samples=2, seed=seed)
+    options = dict(rule=rule, level=level, predictor=predictor, damping=damping, selector={"context": context})
+    clean, spoilt = (toys.make_run(blocks, SIGMAS, 0.5, tokens, **options) for _ in range(2))
+    for sigma, img, cut in zip(SIGMAS[:-1], states, calls, strict=True):
+        wanted = toys.evaluate(clean, blocks, sigma, img.clone(), cut)
+        got = toys.evaluate(spoilt, blocks, sigma, img.clone(), cut, spoil=True)
+        for key in wanted:
+            torch.testing.assert_close(got[key], wanted[key], rtol=0, atol=0)
+            assert got[key].isfinite().all()
+    assert spoilt.decider.synchronisations <= 7 * 2
+
+
+@pytest.mark.parametrize(("rule", "level"), modes())
+def test_one_synchronisation_per_evaluation_for_every_rule_and_level(rule, level):
+    blocks, states = [toys.attend(i, 4) for i in range(6)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 0.5, rule=rule, level=level)
+    sample(run, blocks, states, (("a", "bb"),))
+    assert run.decider.synchronisations == 7
+
+
+def test_first_block_needs_three_hidden_states_per_branch():
+    blocks, states = [toys.add(1.0)] * 5, toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 0.5, rule="first_block")
+    sample(run, blocks, states, (("a", "bb"),))
+    assert run.report.cache_bytes_peak == 2 * 3 * states[0].nbytes
+
+
+def test_first_block_is_decided_by_the_first_blocks_work_alone():
+    """The entry state rests, the first block's work changes: the others must be computed; and the other way round."""
+    restless, resting = toys.trajectory(7), [torch.ones(1, 6, 4)] * 7
+    jumping = [lambda s, sigma, a: {n: h * (1 + 20 * sigma) for n, h in s.items()}, toys.add(1.0)]
+    run = toys.make_run(jumping, SIGMAS, 0.05, rule="first_block")
+    sample(run, jumping, resting)
+    assert [row[1] for row in run.report.to_json()["computed"]] == [1] * 7
+    steady = [toys.add(1.0), toys.add(2.0)]
+    run = toys.make_run(steady, SIGMAS, 1e-3, rule="first_block", max_consecutive_skips=9)
+    for state, out in zip(restless, sample(run, steady, restless), strict=True):
+        torch.testing.assert_close(out["cond"], state + 3.0)
+    assert [row[1] for row in run.report.to_json()["computed"]] == [1, 1, 0, 0, 0, 0, 1]
+
+
+def test_blocks_with_a_threshold_of_zero_are_computed_and_the_others_are_not():
+    blocks, states = [toys.add(1.0)] * 4, toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 1.0, level="block", block_thresholds="1-2: 0, 9: 0.1")
+    sample(run, blocks, states)
+    assert run.report.to_json()["computed"][3] == [0, 1, 1, 0]
+    assert run.report.notes == [
+        "block_thresholds: '9: 0.1' names blocks that do not exist; this model has blocks 0 to 3."
+    ]
+
+
+def test_the_damping_that_would_have_been_right_is_found():
+    """A residual that moves by half as much at every step: the last difference is to be halved."""
+    states, half = toys.trajectory(12), [1 - i / 12 for i in range(12)] + [0.0]
+
+    def block(streams, sigma, attending):
+        return {name: h + 100 * 0.5 ** round((1 - sigma) * 12) for name, h in streams.items()}
+
+    run = toys.make_run([block], half, 0.0, damping=None, token_threshold=0.0)
+    for sigma, img in zip(half[:-1], states, strict=True):
+        toys.evaluate(run, [block], sigma, img.clone())
+    (lead,) = run.decider.leads.values()
+    (record,) = lead.sites.values()
+    assert record.damping.value == pytest.approx(0.5, abs=0.01)
+
+
+def linear_block(streams, sigma, attending):
+    """A residual that is a linear function of the state, 0.3 h in the first channels and -0.2 h in the others."""
+    factors = torch.tensor([0.3, 0.3, -0.2, -0.2])
+    return {name: h + h * factors for name, h in streams.items()}
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_linear_residual_is_predicted_exactly_by_a_profile_and_by_the_online_fit(calibrated):
+    states = [torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(i)) for i in range(7)]
+    known = {(0, 0, "image"): PerChannel(torch.tensor([0.3, 0.3, -0.2, -0.2]))}
+    profile = Profile("toy", 4, ["double 0"], linear=known) if calibrated else None
+    run = toys.make_run([linear_block], SIGMAS, 10.0, predictor="linear", profile=profile, damping=0.0)
+    for img, out in zip(states, sample(run, [linear_block], states), strict=True):
+        torch.testing.assert_close(out["cond"], plain([linear_block], 1.0, img), rtol=2e-3, atol=2e-3)
+    assert computed(run) == [1, 1, 0, 0, 0, 1, 1]
+
+
+def test_a_profile_makes_auto_linear():
+    profile = Profile("toy", 4, ["double 0"], linear={(0, 0, "image"): PerChannel(torch.zeros(4))})
+    assert toys.make_run([linear_block], SIGMAS, 1.0, profile=profile).report.run["predictor"] == "linear"
+    assert toys.make_run([linear_block], SIGMAS, 1.0).report.run["predictor"] == "extrapolate"
+
+
+def test_a_model_output_is_predicted_as_one_block():
+    blocks, states = [toys.add_sigma(1.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 1.0, 0.01, level="model_output", warmup_evaluations=3)
+    for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
+        torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
+    assert run.report.notes == ["Tokens are not selected: the level model_output decides about all of them at once."]
+
+
+@pytest.mark.parametrize("thresholds", [(0.5, 0.0), (0.0, 2e-4), (0.0005, 2e-4), (0.0, 1e-9)])
+@pytest.mark.parametrize("level", BLOCK_LEVELS)
+def test_text_and_image_in_one_stream_give_the_same_as_in_two(thresholds, level):
+    blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7, samples=2)
+    options = {"level": level, "selector": {"refresh_interval": 3}}
+    apart, joint = (toys.make_run(blocks, SIGMAS, *thresholds, **options) for _ in range(2))
+    for sigma, img, wanted in zip(SIGMAS[:-1], states, sample(apart, blocks, states), strict=True):
+        got = toys.evaluate_joint(joint, blocks, sigma, img.clone())
+        torch.testing.assert_close(got, wanted["cond"], rtol=1e-5, atol=1e-5)
+    assert joint.report.to_json()["computed"] == apart.report.to_json()["computed"]
+    assert (joint.report.computed_fraction < 1) == (thresholds != (0.0, 1e-9))

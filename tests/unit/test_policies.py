@@ -1,0 +1,103 @@
+import math
+
+import pytest
+
+from fastcache_core.chi_square import chi_square_quantile
+from fastcache_core.config import BlockCacheConfig
+from fastcache_core.policies import Facts, SiteFacts, reasons_to_compute
+
+FACTS = Facts(index=9, is_last=False, in_window=True, steps=20, elements=1000)
+SITE = SiteFacts(change=0.05, step=0.02, error=0.05, share=1.0, skips=0)
+
+
+def predicted(sites, facts=FACTS, **config):
+    """Which sites are predicted."""
+    return [reason is None for reason in reasons_to_compute(facts, sites, BlockCacheConfig(**config))]
+
+
+def reason(site=SITE, facts=FACTS, **config):
+    return reasons_to_compute(facts, [site], BlockCacheConfig(**config))[0]
+
+
+@pytest.mark.parametrize(
+    ("facts", "config", "words"),
+    [
+        ({"index": 2}, {}, "warm-up, the first 3 evaluations"),
+        ({"is_last": True}, {}, "the last evaluation always is"),
+        ({"in_window": False}, {}, "outside start_percent and end_percent"),
+        ({}, {"threshold": 0.0}, "the block cache is off"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["significance", "change", "interval", "first_block", "paper_chi_square"])
+def test_guards_hold_for_every_rule(rule, facts, config, words):
+    told = reason(facts=Facts(**{**vars(FACTS), **facts}), rule=rule, **{"threshold": 10.0, **config})
+    assert words in told
+
+
+@pytest.mark.parametrize("rule", ["significance", "change", "first_block", "paper_chi_square"])
+def test_skips_in_a_row_are_bounded_and_counted_per_site(rule):
+    sites = [SITE._replace(skips=n) for n in (1, 2, 3)]
+    assert predicted(sites, rule=rule, threshold=10.0, max_consecutive_skips=2) == [True, False, False]
+
+
+def test_a_site_that_was_never_computed_is():
+    assert "nothing is remembered" in reason(SITE._replace(change=None), rule="change", threshold=10.0)
+
+
+def test_change_is_held_against_the_threshold_or_the_blocks_own():
+    sites = [SITE._replace(threshold=own) for own in (None, 0.01, 0.0, 0.2)]
+    assert predicted(sites, rule="change", threshold=0.05) == [True, False, False, True]
+    assert predicted(sites, rule="change", threshold=0.04) == [False, False, False, True]
+    assert "block_thresholds says 0" in reason(sites[2], rule="change")
+
+
+@pytest.mark.parametrize("interval", [1, 2, 5])
+def test_interval_computes_one_evaluation_in_so_many(interval):
+    skips, pattern = 0, []
+    for _ in range(10):
+        skip = predicted([SITE._replace(skips=skips)], rule="interval", interval=interval, max_consecutive_skips=1)[0]
+        skips = skips + 1 if skip else 0
+        pattern.append(not skip)
+    assert sum(pattern) == 10 // interval
+    assert pattern[interval - 1]
+
+
+def test_expected_errors_of_what_is_predicted_add_up_to_no_more_than_the_threshold():
+    sites = [SITE._replace(error=error, share=share) for error, share in ((0.4, 0.25), (0.1, 0.5), (0.2, 0.25))]
+    # Weighted they are 0.1, 0.05 and 0.05: the cheapest ones first.
+    assert predicted(sites, threshold=0.04) == [False, False, False]
+    assert predicted(sites, threshold=0.06) == [False, True, False]
+    assert predicted(sites, threshold=0.11) == [False, True, True]
+    assert predicted(sites, threshold=0.21) == [True, True, True]
+
+
+def test_sites_that_save_more_blocks_come_first():
+    sites = [SITE._replace(error=0.05, blocks=1), SITE._replace(error=0.06, blocks=6)]
+    assert predicted(sites, threshold=0.1) == [False, True]
+
+
+def test_a_block_with_a_threshold_of_its_own_is_held_to_it_as_well():
+    sites = [SITE._replace(error=0.2, share=0.1, threshold=own) for own in (None, 0.1, 0.3)]
+    assert predicted(sites, threshold=0.1) == [True, False, True]
+    assert "block_thresholds" in reason(sites[1], threshold=0.1)
+
+
+def test_without_a_measured_error_significance_computes():
+    assert "no prediction error was measured yet" in reason(SITE._replace(error=None), threshold=10.0)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "probability", "table"),
+    [(1, 0.95, 3.841459), (10, 0.95, 18.307038), (100, 0.9, 118.498004), (1000, 0.99, 1106.968994)],
+)
+def test_chi_square_quantiles_are_those_of_the_tables(degrees, probability, table):
+    assert chi_square_quantile(probability, degrees) == pytest.approx(table, rel=1e-7)
+
+
+@pytest.mark.parametrize(("elements", "alpha", "bound"), [(294_912, 0.05, 1.0021), (12_582_912, 0.01, 1.00046)])
+def test_the_papers_bound_is_degenerate_any_real_change_passes(elements, alpha, bound):
+    """Numbers of DiT-XL/2 at 256 and Flux at 1024: a state may change by all of its own size."""
+    assert math.sqrt(chi_square_quantile(1 - alpha, elements) / elements) == pytest.approx(bound, abs=1e-4)
+    facts = Facts(**{**vars(FACTS), "elements": elements})
+    sites = [SITE._replace(step=step) for step in (0.1, 0.9, 1.0, 1.01)]
+    assert predicted(sites, facts, rule="paper_chi_square", alpha=alpha) == [True, True, True, False]
