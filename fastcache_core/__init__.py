@@ -1,4 +1,10 @@
 """FastCache's engine: which blocks and tokens of a diffusion transformer to compute, and what stands in for the rest.
 
-Needs torch and numpy only; knows nothing of ComfyUI. Start reading at `engine.py`.
+Needs torch, numpy and safetensors only; knows nothing of ComfyUI. Start reading at `engine.py`.
 """
+
+from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from .engine import Run
+from .modules import cached_blocks
+
+__all__ = ["BlockCacheConfig", "FastCacheConfig", "Run", "TokenSelectorConfig", "cached_blocks"]

@@ -136,7 +136,7 @@ class Run:
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
         if self.passes(call.index):
             return call.streams
-        if any(h.requires_grad for h in call.streams.values()):
+        if torch.is_grad_enabled() and any(h.requires_grad for h in call.streams.values()):
             self.report.note("Gradients are recorded, so blocks are left alone.")
             return call.compute(call.streams, None)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
