@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from .chi_square import chi_square_quantile
 from .config import BlockCacheConfig
+from .report import EXPECTED
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ RULES: dict[str, Rule] = {
 }
 # What a rule holds against its threshold, in words.
 MEASURES = {
-    "significance": "expected error",
+    "significance": EXPECTED,
     "change": "change",
     "first_block": "change of the first block's work",
     "interval": "evaluations since it was computed",

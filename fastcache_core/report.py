@@ -12,7 +12,8 @@ from torch import Tensor
 
 SCHEMA = "fastcache.report/1"
 # Reasons that hold in every run, which therefore do not explain why a run skipped nothing.
-UNTELLING = ("computed: warm-up", "computed: the last evaluation")
+UNTELLING = ("computed: warm-up", "computed: the last evaluation", "computed: the first block is")
+EXPECTED = "expected error"  # the measure that is reported as error_expected; others are changes
 
 
 @dataclass
@@ -119,11 +120,12 @@ class Report:
         if not telling:
             return "Nothing was skipped: no block of this model was reached."
         why = max(telling, key=telling.count).removeprefix("computed: ")
-        for measure, field_name in (("change", "change"), ("expected error", "expected")):
-            seen = [value for e in self.evaluations for value in getattr(e, field_name) if value is not None]
-            if why.startswith(f"{measure} above") and seen:
-                threshold = self.run.get("block_threshold", 0)
-                return f"Nothing was skipped; smallest {measure} seen {min(seen):.3f}, block_threshold {threshold:g}."
+        measure, above, _ = why.partition(" above ")
+        seen = [value for e in self.evaluations for value in (e.expected if measure == EXPECTED else e.change)]
+        smallest = min((value for value in seen if value is not None), default=None)
+        if above and smallest is not None:
+            threshold = self.run.get("block_threshold", 0)
+            return f"Nothing was skipped; smallest {measure} seen {smallest:.3f}, block_threshold {threshold:g}."
         return f"Nothing was skipped: {why}."
 
     def _token_bits(self) -> tuple[int, list[str]]:

@@ -13,9 +13,9 @@ from . import toys
 SIGMAS = [1.0, 0.8, 0.6, 0.4, 0.2, 0.0]
 
 
-def sampled(block_threshold=0.0, token_threshold=0.0, samples=1):
+def sampled(block_threshold=0.0, token_threshold=0.0, samples=1, **options):
     blocks = [toys.attend(0, 4), toys.attend(1, 4)]
-    run = toys.make_run(blocks, SIGMAS, block_threshold, token_threshold)
+    run = toys.make_run(blocks, SIGMAS, block_threshold, token_threshold, **options)
     run.report.grid = (1, 2, 3)
     for sigma, img in zip(SIGMAS, toys.trajectory(5, samples), strict=False):
         toys.evaluate(run, blocks, sigma, img, (("a", "bb"),))
@@ -44,10 +44,18 @@ def test_token_bits_say_which_tokens_were_computed():
     assert min(shares) < 1
 
 
-def test_a_run_without_skips_says_how_close_it_came():
-    report = sampled(block_threshold=1e-6).to_json()
-    smallest = min(c for row in report["change"] for c in row if c is not None)
-    assert report["notes"] == [f"Nothing was skipped; smallest change seen {smallest:.3f}, block_threshold 1e-06."]
+@pytest.mark.parametrize(
+    ("rule", "measure", "array"),
+    [
+        ("change", "change", "change"),
+        ("significance", "expected error", "error_expected"),
+        ("first_block", "change of the first block's work", "change"),
+    ],
+)
+def test_a_run_without_skips_says_how_close_it_came(rule, measure, array):
+    report = sampled(block_threshold=1e-6, rule=rule).to_json()
+    smallest = min(c for row in report[array] for c in row if c is not None)
+    assert report["notes"] == [f"Nothing was skipped; smallest {measure} seen {smallest:.3f}, block_threshold 1e-06."]
     assert report["notes"][0] in log_line(report)
 
 
