@@ -7,7 +7,7 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .test_fastcache import DEFAULTS, sample
+from .graphs import DEFAULTS, sample
 
 
 def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size: int = 32, cfg: float = 2.0) -> Graph:

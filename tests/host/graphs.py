@@ -1,0 +1,112 @@
+"""What host tests share: the demo's graph and what is done with it, and what must hold with every companion."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from demo.graphs import Graph, demo_graph, node
+from fastcache_core.metrics import psnr
+from hosting.comfy_server import ComfyServer
+
+DEFAULTS = {
+    "block_threshold": 0.1,
+    "token_threshold": 0.0,
+    "start_percent": 0.0,
+    "end_percent": 1.0,
+    "max_consecutive_skips": 3,
+    "cache_device": "main",
+}
+PROMPTS = ("red trousers", "blue boot", "green bag")
+Report = dict[str, Any]
+_fresh = itertools.count()
+
+
+def graph(seed: int = 7, fastcache: dict[str, Any] | None = None, **options: Any) -> Graph:
+    """The demo's graph; fastcache: changes to the default widget values, None for a graph without the node."""
+    settings = None if fastcache is None else DEFAULTS | fastcache
+    return demo_graph(seed, fastcache=settings, **{"prompts": PROMPTS, **options})
+
+
+def sample(server: ComfyServer, graph: Graph) -> tuple[np.ndarray, Report | None]:
+    """The latents, bit for bit as the sampler made them, and the report. ComfyUI may have the sampler's cached."""
+    (latents,), outputs = sample_all(server, graph, ["sample"])
+    return latents, outputs["preview"]["fastcache_report"][0] if "preview" in outputs else None
+
+
+def sample_all(server: ComfyServer, graph: Graph, samplers: list[str]) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """The latents of several samplers in one graph, and the outputs of its nodes."""
+    graph = {key: value for key, value in graph.items() if key not in ("decode", "save", "map")}
+    names = {sampler: f"latent_{next(_fresh)}" for sampler in samplers}
+    for sampler, name in names.items():
+        graph[name] = node("SaveLatent", samples=[sampler, 0], filename_prefix=name)
+    outputs = server.run(graph)["outputs"]
+    return [saved_latent(server, name) for name in names.values()], outputs
+
+
+def saved_latent(server: ComfyServer, name: str) -> np.ndarray:
+    (path,) = (server.base / "output").glob(f"{name}_*.latent")
+    return load_file(path)["latent_tensor"]
+
+
+def afresh(graph: Graph, sampler: str = "sample") -> Graph:
+    """The same graph with its sampler run again, while ComfyUI keeps what it has cached of the nodes before."""
+    entry = graph[sampler]
+    again = node("FastCacheToySameLatent", latent=entry["inputs"]["latent_image"], run=next(_fresh))
+    return {**graph, "again": again, sampler: {**entry, "inputs": {**entry["inputs"], "latent_image": ["again", 0]}}}
+
+
+def forget(server: ComfyServer) -> None:
+    """Make ComfyUI drop cached node outputs and unload models, so that the next graph really runs."""
+    server.post("/free", {"unload_models": True, "free_memory": True})
+
+
+def bypassed(graph: Graph) -> Graph:
+    """What the frontend queues when the FastCache nodes are bypassed: their inputs go where their outputs went."""
+    ours = {name: entry["inputs"] for name, entry in graph.items() if entry["class_type"] == "FastCache"}
+    plain = {name: entry for name, entry in copy.deepcopy(graph).items() if entry["class_type"] != "FastCachePreview"}
+    for entry in plain.values():
+        for name, value in entry["inputs"].items():
+            while isinstance(value, list) and value[0] in ours:
+                value = ours[value[0]]["model"]
+            entry["inputs"][name] = value
+    return {name: entry for name, entry in plain.items() if name not in ours}
+
+
+def with_widgets(graph: Graph, **changes: Any) -> Graph:
+    """The same graph with other values on its FastCache node."""
+    entry = graph["fastcache"]
+    return {**graph, "fastcache": {**entry, "inputs": entry["inputs"] | changes}}
+
+
+def pictures(latents: np.ndarray) -> np.ndarray:
+    return np.clip(latents / 2 + 0.5, 0, 1)
+
+
+def quality(latents: np.ndarray, reference: np.ndarray) -> float:
+    """Mean over images of the PSNR in dB."""
+    pairs = zip(pictures(latents), pictures(reference), strict=True)
+    return float(np.mean([psnr(a, b) for a, b in pairs]))
+
+
+def skips_and_stays_close(server: ComfyServer, graph: Graph, decibels: float, fraction: float = 0.9) -> np.ndarray:
+    """Assert that FastCache leaves out work here, and how close it stays to the reference, which is returned."""
+    reference, _ = sample(server, bypassed(graph))
+    cached, report = sample(server, graph)
+    assert report["computed_fraction"] <= fraction, report["notes"]
+    print(report["computed_fraction"], quality(cached, reference), report["notes"])
+    assert quality(cached, reference) >= decibels
+    return reference
+
+
+def gets_along(server: ComfyServer, graph: Graph, decibels: float, fraction: float = 0.9) -> np.ndarray:
+    """Assert that with FastCache nothing changes while it skips nothing, and little when it skips; the reference."""
+    reference = skips_and_stays_close(server, graph, decibels, fraction)
+    idle, report = sample(server, with_widgets(graph, block_threshold=1e-6))
+    assert report["computed_fraction"] == 1
+    assert np.array_equal(idle, reference)
+    return reference
