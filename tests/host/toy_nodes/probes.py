@@ -26,3 +26,11 @@ def tensors(after_sample: Any, run: int) -> str:
     gc.collect()
     living = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
     return json.dumps([len(living), sum(found.numel() * found.element_size() for found in living)])
+
+
+@toy_node("Compiled", [io.Latent.Input("after_sample")], shows=True)
+def compiled(after_sample: Any) -> str:
+    """How many graphs torch.compile has made in this process."""
+    from torch._dynamo.utils import counters  # slow to import, and not needed where nothing is compiled
+
+    return json.dumps(counters["stats"]["unique_graphs"])
