@@ -1,6 +1,6 @@
 """A small classifier of real Fashion-MNIST images, the judge of the generated ones.
 
-    python demo/recognise.py train      trains it on the 60 000 real images, about two minutes on two cores
+python demo/recognise.py train      trains it on the 60 000 real images, about two minutes on two cores
 """
 
 from __future__ import annotations

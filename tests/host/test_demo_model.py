@@ -9,7 +9,7 @@ from demo.data import CLASSES, COLOURS
 from demo.graphs import demo_graph
 from demo.recognise import recognise
 
-from .test_fastcache import pictures, sample
+from .graphs import pictures, sample
 
 
 def test_nine_of_ten_generated_images_are_recognised_and_have_the_colour_asked_for(server):

@@ -7,41 +7,7 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .test_fastcache import DEFAULTS, sample
-
-
-def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size: int = 32, cfg: float = 2.0) -> Graph:
-    graph = {
-        "toy": node("FastCacheToyModel", family=family),
-        "positive": node("FastCacheToyConditioning", seed=1, tokens=6),
-        "negative": node("FastCacheToyConditioning", seed=2, tokens=6),
-        "vae": node("VAELoader", vae_name="pixel_space"),
-        "canvas": node("EmptyImage", width=size, height=size, batch_size=2, color=0x804020),
-        "pixels": node("VAEEncode", pixels=["canvas", 0], vae=["vae", 0]),
-        "empty": node("EmptyLatentImage", width=8 * size, height=8 * size, batch_size=2),
-    }
-    if family == "hunyuan_video":
-        graph["toy"] = node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default")
-        graph["positive"] = node("FastCacheDemoPrompt", prompts="red trousers\nblue boot")
-        graph["negative"] = node("FastCacheDemoPrompt", prompts="")
-    model = "toy" if fastcache is None else "fastcache"
-    if fastcache is not None:
-        graph["fastcache"] = node("FastCache", model=["toy", 0], **(DEFAULTS | fastcache))
-        graph["preview"] = node("FastCachePreview", model=["fastcache", 0], after_sample=["sample", 0])
-    graph["sample"] = node(
-        "KSampler",
-        model=[model, 0],
-        positive=["positive", 0],
-        negative=["negative", 0],
-        latent_image=["empty" if family == "unet" else "pixels", 0],
-        seed=3,
-        steps=steps,
-        cfg=cfg,
-        sampler_name="euler",
-        scheduler="simple",
-        denoise=1.0,
-    )
-    return graph
+from .graphs import sample, toy_graph
 
 
 @pytest.mark.parametrize("family", ["flux", "chroma"])

@@ -2,68 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
-from demo.graphs import Graph, demo_graph, node
-from fastcache_core.metrics import psnr
+from demo.graphs import demo_graph, node
 from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
-DEFAULTS = {
-    "block_threshold": 0.1,
-    "token_threshold": 0.0,
-    "start_percent": 0.0,
-    "end_percent": 1.0,
-    "max_consecutive_skips": 3,
-    "cache_device": "main",
-}
-PROMPTS = ("red trousers", "blue boot", "green bag")
-_fresh = itertools.count()
-
-
-def sample(server: ComfyServer, graph: Graph) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """The latents, bit for bit as the sampler made them, and the report. Every call samples anew."""
-    name = f"latent_{next(_fresh)}"
-    graph = {key: value for key, value in graph.items() if key not in ("decode", "save", "map")}
-    graph["latent_file"] = node("SaveLatent", samples=["sample", 0], filename_prefix=name)
-    outputs = server.run(graph)["outputs"]
-    (path,) = (server.base / "output").glob(f"{name}_*.latent")
-    latents = load_file(path)["latent_tensor"]
-    return latents, outputs["preview"]["fastcache_report"][0] if "preview" in outputs else None
-
-
-def graph(seed: int = 7, fastcache: dict[str, Any] | None = None, **options: Any) -> Graph:
-    """The demo's graph; fastcache: changes to the default widget values, None for a graph without the node."""
-    settings = None if fastcache is None else DEFAULTS | fastcache
-    return demo_graph(seed, fastcache=settings, prompts=PROMPTS, **options)
-
-
-def forget(server: ComfyServer) -> None:
-    """Make ComfyUI drop cached node outputs and unload models, so that the next graph really runs."""
-    server.post("/free", {"unload_models": True, "free_memory": True})
-
-
-def pictures(latents: np.ndarray) -> np.ndarray:
-    return np.clip(latents / 2 + 0.5, 0, 1)
+from .graphs import DEFAULTS, PROMPTS, forget, graph, quality, sample
 
 
 def test_widget_defaults_are_the_documented_ones(server):
     inputs = server.object_info()["FastCache"]["input"]["required"]
     assert {name: spec[1]["default"] for name, spec in inputs.items() if "default" in spec[1]} == DEFAULTS
     assert all(spec[1].get("tooltip") for spec in inputs.values())
-
-
-def quality(latents: np.ndarray, reference: np.ndarray) -> float:
-    """Mean over images of the PSNR in dB."""
-    pairs = zip(pictures(latents), pictures(reference), strict=True)
-    return float(np.mean([psnr(a, b) for a, b in pairs]))
 
 
 def test_default_settings_skip_work_and_stay_close(server):

@@ -1,150 +1,18 @@
-"""Test nodes: toy-sized models with random weights, built from the classes of the ComfyUI under test.
-
-Arguments are filtered by the parameters each class knows, so that the same test runs on older and newer versions.
-"""
+"""Test nodes: toy models, odd samplers, noise and conditionings, patches as other packs set them, and probes."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-from typing import Any
-
-import comfy.latent_formats
-import comfy.model_management
-import comfy.model_patcher
-import comfy.samplers
-import comfy.supported_models
-import torch
 from comfy_api.latest import ComfyExtension, io
 
-CONTEXT, POOLED = 64, 32
-FLUX_LIKE = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "vec_in_dim": POOLED,
-    "context_in_dim": CONTEXT,
-    "hidden_size": 64,
-    "mlp_ratio": 4.0,
-    "num_heads": 2,
-    "depth": 2,
-    "depth_single_blocks": 3,
-    "axes_dim": [8, 12, 12],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": False,
-    "in_dim": 64,
-    "out_dim": 64,
-    "hidden_dim": 64,
-    "n_layers": 2,
-    "txt_ids_dims": [],
-}
-CHROMA = FLUX_LIKE | {"in_channels": 12, "out_channels": 12}  # counted after patching, unlike Flux's
-UNET = {
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 32,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "context_dim": CONTEXT,
-    "num_heads": 2,
-    "num_head_channels": -1,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "image_size": 32,
-    "use_temporal_attention": False,
-}
-# name: (configuration class, latent format or None for its own, parameters, where the parameter class is)
-TOYS: dict[str, tuple[str, str | None, dict[str, Any], tuple[str, str] | None]] = {
-    "flux": ("Flux", "ChromaRadiance", FLUX_LIKE, ("comfy.ldm.flux.model", "FluxParams")),
-    "chroma": ("Chroma", "ChromaRadiance", CHROMA, ("comfy.ldm.chroma.model", "ChromaParams")),
-    "unet": ("SD15", None, UNET, None),
-}
+from . import models, patches, probes, sampling
+from .registry import NODES
 
-
-def known(parameters: dict[str, Any], place: tuple[str, str] | None) -> dict[str, Any]:
-    if place is None:
-        return dict(parameters)
-    fields = dataclasses.fields(getattr(importlib.import_module(place[0]), place[1]))
-    return {field.name: parameters[field.name] for field in fields if field.name in parameters}
-
-
-def build(name: str) -> comfy.model_patcher.ModelPatcher:
-    class_name, latent_format, parameters, place = TOYS[name]
-    base = getattr(comfy.supported_models, class_name)
-    own = {"latent_format": getattr(comfy.latent_formats, latent_format)} if latent_format else {}
-    config = type(f"Toy{class_name}", (base,), own)(known(parameters, place))
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "")
-    generator = torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
-        spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.data = torch.randn(parameter.shape, generator=generator) * spread
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.ModelPatcher(model, device, device)
-
-
-class ToyModel(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="FastCacheToyModel",
-            category="fastcache tests",
-            inputs=[io.Combo.Input("family", options=list(TOYS))],
-            outputs=[io.Model.Output()],
-        )
-
-    @classmethod
-    def execute(cls, family: str) -> io.NodeOutput:
-        return io.NodeOutput(build(family))
-
-
-class ToyConditioning(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="FastCacheToyConditioning",
-            category="fastcache tests",
-            inputs=[io.Int.Input("seed", default=0), io.Int.Input("tokens", default=6, min=1)],
-            outputs=[io.Conditioning.Output()],
-        )
-
-    @classmethod
-    def execute(cls, seed: int, tokens: int) -> io.NodeOutput:
-        generator = torch.Generator().manual_seed(seed)
-        context = torch.randn(1, tokens, CONTEXT, generator=generator)
-        return io.NodeOutput([[context, {"pooled_output": torch.randn(1, POOLED, generator=generator)}]])
-
-
-class ToyRepeatSampler(io.ComfyNode):
-    """A sampler that comes to rest at its third evaluation, asks for the same again, and returns the last answer."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="FastCacheToyRepeatSampler",
-            category="fastcache tests",
-            inputs=[io.Int.Input("evaluations", default=1, min=1)],
-            outputs=[io.Sampler.Output()],
-        )
-
-    @classmethod
-    def execute(cls, evaluations: int) -> io.NodeOutput:
-        def repeat(model, x, sigmas, extra_args=None, callback=None, disable=None):
-            for i in range(evaluations):
-                moved = x * (1 + 0.01 * max(0, 2 - i))
-                answer = model(moved, sigmas[3] * x.new_ones(len(x)), **(extra_args or {}))
-            return answer
-
-        return io.NodeOutput(comfy.samplers.KSAMPLER(repeat))
+__all__ = ["comfy_entrypoint", "models", "patches", "probes", "sampling"]
 
 
 class ToyExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [ToyModel, ToyConditioning, ToyRepeatSampler]
+        return NODES
 
 
 async def comfy_entrypoint() -> ToyExtension:

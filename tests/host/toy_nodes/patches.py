@@ -1,0 +1,115 @@
+"""Patches as other packs set them: on blocks, on ComfyUI's memory estimate, and blocks that fail."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_api.latest import io
+
+from .registry import toy_node
+
+KEY = "fastcache_toys"
+BLOCK = [io.Model.Input("model"), io.String.Input("blocks", default="double_block"), io.Int.Input("index", default=0)]
+
+
+@toy_node("ScaleBlock", [*BLOCK, io.Float.Input("scale", default=1.0, step=0.001)], [io.Model.Output()])
+def scale_block(model: Any, blocks: str, index: int, scale: float) -> Any:
+    """A replacing patch that runs what was there before, the block or an earlier patch, and scales its image stream."""
+    patched = model.clone()
+    replaced = patched.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    earlier = replaced.get((blocks, index))
+
+    def patch(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+        out = extra["original_block"](args) if earlier is None else earlier(args, extra)
+        return {**out, "img": out["img"] * scale}
+
+    patched.set_model_patch_replace(patch, "dit", blocks, index)
+    return patched
+
+
+def patch_forward(model: Any, blocks: str, index: int, wrap: Callable[[Callable], Callable]) -> Any:
+    """A clone of `model` in which wrap(forward) is one block's forward."""
+    patched = model.clone()
+    name = f"diffusion_model.{blocks}s.{index}"
+    block = patched.get_model_object(name)
+    # Not what the block has now, which may be the patch of a model that is loaded still.
+    patched.add_object_patch(f"{name}.forward", wrap(functools.partial(type(block).forward, block)))
+    return patched
+
+
+@toy_node("AddBeforeBlock", [*BLOCK, io.Float.Input("amount", default=0.1, step=0.01)], [io.Model.Output()])
+def add_before_block(model: Any, blocks: str, index: int, amount: float) -> Any:
+    """Adds to the image stream on its way into a block, without a replacing patch."""
+
+    def wrap(forward: Callable) -> Callable:
+        def adding(img: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            pattern = torch.randn(img.shape[-1], generator=torch.Generator().manual_seed(1))
+            return forward(img + amount * pattern.to(img), *args, **kwargs)
+
+        return adding
+
+    return patch_forward(model, blocks, index, wrap)
+
+
+FAILURES = {"interrupt": comfy.model_management.InterruptProcessingException, "error": RuntimeError}
+
+
+@toy_node(
+    "FailOnce",
+    [*BLOCK, io.Combo.Input("failure", options=list(FAILURES)), io.Int.Input("call", default=1)],
+    [io.Model.Output()],
+)
+def fail_once(model: Any, blocks: str, index: int, failure: str, call: int) -> Any:
+    """A block that fails at one of its calls, and never again."""
+    calls = 0
+
+    def wrap(forward: Callable) -> Callable:
+        def failing(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise FAILURES[failure](f"toy failure at call {call}")
+            return forward(*args, **kwargs)
+
+        return failing
+
+    return patch_forward(model, blocks, index, wrap)
+
+
+class Splitting:
+    """Lets ComfyUI believe that memory does not suffice for several conditionings in one batch, from a point on."""
+
+    def __init__(self, after: int):
+        self.after, self.evaluations, self.calls = after, 0, 0
+
+    def sampling(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        self.evaluations = self.calls = 0
+        return executor(*args, **kwargs)
+
+    def evaluation(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        self.evaluations += 1
+        return executor(*args, **kwargs)
+
+    def model_call(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return executor(*args, **kwargs)
+
+    def memory_required(self, *args: Any, **kwargs: Any) -> float:
+        return float("inf") if self.evaluations > self.after else 0.0
+
+
+@toy_node("Split", [io.Model.Input("model"), io.Int.Input("after", default=0)], [io.Model.Output()])
+def split(model: Any, after: int) -> Any:
+    """Conditionings share a batch for the first `after` evaluations, then every one has its own call of the model."""
+    patched, splitting = model.clone(), Splitting(after)
+    patched.add_object_patch("memory_required", splitting.memory_required)
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, splitting.sampling)
+    patched.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, splitting.evaluation)
+    patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, splitting.model_call)
+    patched.set_attachments(KEY, splitting)
+    return patched

@@ -1,0 +1,36 @@
+"""Nodes that tell what happened, as text."""
+
+from __future__ import annotations
+
+import gc
+import json
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from .patches import KEY
+from .registry import toy_node
+
+
+@toy_node("Calls", [io.Model.Input("model"), io.Latent.Input("after_sample")], shows=True)
+def calls(model: Any, after_sample: Any) -> str:
+    """Evaluations and model calls of the last sampling run of a model that `FastCacheToySplit` has seen."""
+    splitting = model.get_attachment(KEY)
+    return json.dumps([splitting.evaluations, splitting.calls])
+
+
+@toy_node("Tensors", [io.Latent.Input("after_sample"), io.Int.Input("run", default=0)], shows=True)
+def tensors(after_sample: Any, run: int) -> str:
+    """How many tensors live in this process, and their bytes."""
+    gc.collect()
+    living = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
+    return json.dumps([len(living), sum(found.numel() * found.element_size() for found in living)])
+
+
+@toy_node("Compiled", [io.Latent.Input("after_sample")], shows=True)
+def compiled(after_sample: Any) -> str:
+    """How many graphs torch.compile has made in this process."""
+    from torch._dynamo.utils import counters  # slow to import, and not needed where nothing is compiled
+
+    return json.dumps(counters["stats"]["unique_graphs"])
