@@ -16,7 +16,9 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS, apply_torch_compile_factory
 from torch import Tensor
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
@@ -142,7 +144,24 @@ class Session:
         patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
         for index, (block_list, i, _) in enumerate(self.family.blocks(self.model)):
             patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
+        self._compile_blocks_only(ours, options["wrappers"])
         return ours
+
+    def _compile_blocks_only(self, model_options: Mapping[str, Any], wrappers: Mapping[str, Any]) -> None:
+        """Where the whole model is to be compiled, compile its blocks instead while FastCache samples.
+
+        Otherwise torch would compile our decisions too, anew for every other outcome; and a graph compiled without
+        FastCache would be used again with it, because ComfyUI keeps torch from looking at transformer_options.
+        """
+        ours = wrappers.get(WrappersMP.APPLY_MODEL, {})
+        settings = model_options.get(TORCH_COMPILE_KWARGS)
+        if COMPILE_KEY not in ours or settings is None:
+            return
+        names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.family.blocks(self.model)]
+        blocks = {
+            f"diffusion_model.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names
+        }
+        ours[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
     def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
         """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""

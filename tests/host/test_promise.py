@@ -7,7 +7,7 @@ import pytest
 
 from demo.graphs import PROMPTS, demo_graph, node
 
-from .test_fastcache import DEFAULTS, sample
+from .graphs import DEFAULTS, sample
 
 RUNS = 70  # for each alpha
 

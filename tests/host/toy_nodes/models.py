@@ -40,6 +40,7 @@ FLUX_LIKE = {
     "n_layers": 2,
     "txt_ids_dims": [],
 }
+WIDE = FLUX_LIKE | {"hidden_size": 512, "num_heads": 16, "depth_single_blocks": 4}
 CHROMA = FLUX_LIKE | {"in_channels": 12, "out_channels": 12}  # counted after patching, unlike Flux's
 UNET = {
     "in_channels": 4,
@@ -61,6 +62,7 @@ UNET = {
 # name: (configuration class, latent format or None for its own, parameters, where the parameter class is)
 TOYS: dict[str, tuple[str, str | None, dict[str, Any], tuple[str, str] | None]] = {
     "flux": ("Flux", "ChromaRadiance", FLUX_LIKE, ("comfy.ldm.flux.model", "FluxParams")),
+    "flux_wide": ("Flux", "ChromaRadiance", WIDE, ("comfy.ldm.flux.model", "FluxParams")),
     "chroma": ("Chroma", "ChromaRadiance", CHROMA, ("comfy.ldm.chroma.model", "ChromaParams")),
     "unet": ("SD15", None, UNET, None),
 }
