@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.graphs import Graph, node
+from fastcache_core.config import CONTEXTS, LEVELS, PREDICTORS, RULES
 
 from .graphs import PROMPTS, Report, afresh, graph, sample
 
@@ -25,7 +26,34 @@ SAMPLERS = (
     "res_multistep",
     "ddim",
 )
-WARMUP = 3
+DEFAULT_RULES = {"rule": "significance", "level": "auto", "warmup_evaluations": 3}
+
+
+@st.composite
+def block_caches(draw: st.DrawFn) -> dict[str, Any]:
+    rule = draw(st.sampled_from(RULES))
+    return {
+        "rule": rule,
+        "threshold": draw(st.sampled_from([10.0, 1.0, 0.3, 0.1, 0.0])),
+        "alpha": draw(st.sampled_from([0.5, 0.1])),
+        "interval": draw(st.integers(1, 4)),
+        "predictor": draw(st.sampled_from(PREDICTORS)),
+        "level": draw(st.sampled_from([level for level in LEVELS if (rule, level) != ("first_block", "model_output")])),
+        "block_thresholds": draw(st.sampled_from(["", "", "0-3: 0.05, 9: 0", "single 0-40: 1, double 1: 0"])),
+        "warmup_evaluations": draw(st.integers(1, 4)),
+    }
+
+
+@st.composite
+def token_selectors(draw: st.DrawFn) -> dict[str, Any]:
+    low = draw(st.sampled_from([0.0, 0.2]))
+    return {
+        "threshold": draw(st.sampled_from([0.0, 0.01, 0.1])),
+        "min_active": low,
+        "max_active": draw(st.sampled_from([1.0, low, 0.5])),
+        "refresh_interval": draw(st.integers(1, 6)),
+        "context": draw(st.sampled_from(CONTEXTS)),
+    }
 
 
 @st.composite
@@ -57,7 +85,20 @@ def graphs(draw: st.DrawFn) -> Graph:
     drawn["canvas"]["inputs"] |= {name: draw(st.sampled_from([16, 32, 40])) for name in ("width", "height")}
     drawn["split"] = node("FastCacheToySplit", model=["shift", 0], after=draw(st.sampled_from([0, 4, 100])))
     drawn["fastcache"]["inputs"]["model"] = ["split", 0]
+    for socket, kind, values in (
+        ("block_cache", "FastCacheBlockCache", block_caches()),
+        ("token_selector", "FastCacheTokenSelector", token_selectors()),
+    ):
+        if draw(st.booleans()):
+            drawn[socket] = node(kind, **draw(values))
+            drawn["fastcache"]["inputs"][socket] = [socket, 0]
     return drawn
+
+
+def settings_of(drawn: Graph) -> dict[str, Any]:
+    """The settings that count: those of connected nodes take the place of FastCache's widgets."""
+    refined = drawn.get("block_cache", node(""))["inputs"]
+    return DEFAULT_RULES | refined | drawn["fastcache"]["inputs"]
 
 
 def assert_report_is_well_formed(report: Report, widgets: dict[str, Any]) -> None:
@@ -66,9 +107,10 @@ def assert_report_is_well_formed(report: Report, widgets: dict[str, Any]) -> Non
         assert report["computed_fraction"] == 1 and report["notes"][0].startswith("Switched off")
         return
     evaluations = run["sampler_evaluations"]
-    assert computed.shape == (evaluations, 16)
+    blocks = 1 if widgets["level"] == "model_output" else 16
+    assert computed.shape == (evaluations, blocks)
     for name in ("change", "error_expected", "error_realised", "reasons"):
-        assert [len(row) for row in report[name]] == [16] * evaluations, name
+        assert [len(row) for row in report[name]] == [blocks] * evaluations, name
     assert all(0 <= reason < len(report["reason_texts"]) for row in report["reasons"] for reason in row)
     assert_fractions_agree(report, computed)
     assert_skips_are_allowed(computed, run["sigmas"], widgets)
@@ -86,9 +128,10 @@ def assert_fractions_agree(report: Report, computed: np.ndarray) -> None:
 
 def assert_skips_are_allowed(computed: np.ndarray, sigmas: list[float], widgets: dict[str, Any]) -> None:
     skipped = (computed == 0).all(axis=1)
-    assert (computed[:WARMUP] == 1).all() and (computed[-1] == 1).all()
+    assert (computed[: widgets["warmup_evaluations"]] == 1).all() and (computed[-1] == 1).all()
     longest = max((len(run) for run in "".join("s" if row else " " for row in skipped).split()), default=0)
-    assert longest <= widgets["max_consecutive_skips"]
+    interval = widgets["rule"] == "interval"
+    assert longest <= (widgets["interval"] - 1 if interval else widgets["max_consecutive_skips"])
     touched = (computed < 1).any(axis=1)
     low, high = 1 - widgets["end_percent"], 1 - widgets["start_percent"]
     assert all(low - 0.01 <= sigma <= high + 0.01 for sigma in np.array(sigmas)[touched])
@@ -109,7 +152,7 @@ def test_random_graphs_never_fail_and_leave_nothing_behind(server):
     def try_one(drawn: Graph) -> None:
         latents, report = sample(server, drawn)
         assert np.isfinite(latents).all()
-        assert_report_is_well_formed(report, drawn["fastcache"]["inputs"])
+        assert_report_is_well_formed(report, settings_of(drawn))
         fractions.append(report["computed_fraction"])
 
     try_one()
