@@ -21,6 +21,23 @@ DEFAULTS = {
     "max_consecutive_skips": 3,
     "cache_device": "main",
 }
+BLOCK_CACHE = {
+    "rule": "significance",
+    "threshold": 0.1,
+    "alpha": 0.5,
+    "interval": 3,
+    "predictor": "auto",
+    "level": "auto",
+    "block_thresholds": "",
+    "warmup_evaluations": 3,
+}
+TOKEN_SELECTOR = {
+    "threshold": 0.02,
+    "min_active": 0.0,
+    "max_active": 1.0,
+    "refresh_interval": 6,
+    "context": "all_tokens",
+}
 PROMPTS = ("red trousers", "blue boot", "green bag")
 Report = dict[str, Any]
 _fresh = itertools.count()
@@ -30,6 +47,18 @@ def graph(seed: int = 7, fastcache: dict[str, Any] | None = None, **options: Any
     """The demo's graph; fastcache: changes to the default widget values, None for a graph without the node."""
     settings = None if fastcache is None else DEFAULTS | fastcache
     return demo_graph(seed, fastcache=settings, **{"prompts": PROMPTS, **options})
+
+
+def refined(graph: Graph, block_cache: dict | None = None, token_selector: dict | None = None) -> Graph:
+    """The same graph with the nodes that refine FastCache's widgets; the dicts are changes to their default values."""
+    graph = copy.deepcopy(graph)
+    if block_cache is not None:
+        graph["rules"] = node("FastCacheBlockCache", **(BLOCK_CACHE | block_cache))
+        graph["fastcache"]["inputs"]["block_cache"] = ["rules", 0]
+    if token_selector is not None:
+        graph["tokens"] = node("FastCacheTokenSelector", **(TOKEN_SELECTOR | token_selector))
+        graph["fastcache"]["inputs"]["token_selector"] = ["tokens", 0]
+    return graph
 
 
 def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size: int = 32, cfg: float = 2.0) -> Graph:
@@ -103,7 +132,8 @@ def forget(server: ComfyServer) -> None:
 def bypassed(graph: Graph) -> Graph:
     """What the frontend queues when the FastCache nodes are bypassed: their inputs go where their outputs went."""
     ours = {name: entry["inputs"] for name, entry in graph.items() if entry["class_type"] == "FastCache"}
-    plain = {name: entry for name, entry in copy.deepcopy(graph).items() if entry["class_type"] != "FastCachePreview"}
+    others = ("FastCachePreview", "FastCacheBlockCache", "FastCacheTokenSelector")
+    plain = {name: entry for name, entry in copy.deepcopy(graph).items() if entry["class_type"] not in others}
     for entry in plain.values():
         for name, value in entry["inputs"].items():
             while isinstance(value, list) and value[0] in ours:

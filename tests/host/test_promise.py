@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demo.graphs import PROMPTS, demo_graph, node
+from demo.graphs import PROMPTS, demo_graph
 
-from .graphs import DEFAULTS, sample
+from .graphs import DEFAULTS, refined, sample
 
 RUNS = 70  # for each alpha
 
@@ -16,21 +16,7 @@ def reports(server, alpha, level):
     """One report a run: prompts and seeds differ, one image each."""
     for seed in range(RUNS):
         graph = demo_graph(1000 + seed, fastcache=DEFAULTS, prompts=(PROMPTS[seed % len(PROMPTS)],))
-        graph["rules"] = node("FastCacheBlockCache", **(BLOCK_CACHE | {"alpha": alpha, "level": level}))
-        graph["fastcache"]["inputs"]["block_cache"] = ["rules", 0]
-        yield sample(server, graph)[1]
-
-
-BLOCK_CACHE = {
-    "rule": "significance",
-    "threshold": 0.1,
-    "alpha": 0.5,
-    "interval": 3,
-    "predictor": "auto",
-    "level": "auto",
-    "block_thresholds": "",
-    "warmup_evaluations": 3,
-}
+        yield sample(server, refined(graph, {"alpha": alpha, "level": level}))[1]
 
 
 @pytest.mark.parametrize(("alpha", "level"), [(0.5, "stack"), (0.2, "block"), (0.1, "stack")])
