@@ -20,18 +20,17 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .calls import Attending, BlockCall, Streams, Watch
+from .calls import Attending, BlockCall, Streams
 from .config import FastCacheConfig
 from .decisions import Decider, Decision, Evaluation, Measurement, SiteDecision
 from .memory import IMAGE, Memory
 from .profile import Profile
 from .report import Report
+from .safety import Safety
 from .signals import relative_change
-from .sites import STEP_DOWN, Cut, Site
+from .sites import Cut, Site, level_of
 from .state import Branch, RunState
 from .tokens import gather_tokens, scatter_tokens
-
-TOLERATED = 8  # roundings by which a prediction on identical input may be off
 
 
 class Action(Enum):
@@ -64,8 +63,8 @@ class Run:
         separate: str | None = None,
         profile: Profile | None = None,
     ):
-        self.config, self.separate = config, separate
-        self.cut = Cut(lists, self._level(), probe=config.block_cache.rule == "first_block")
+        self.config = config
+        self.cut = Cut(lists, level_of(config, separate), probe=config.block_cache.rule == "first_block")
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
         self.state = RunState()
@@ -73,9 +72,7 @@ class Run:
         self.report.run = {"level": self.cut.level, "predictor": self.memory.predictor, **config.describe()}
         for problem in self.decider.problems:
             self.report.note(problem)
-        self.off = self._why_off(len(sigmas) - 1)  # why everything is computed
-        self._memory_budget = memory_budget
-        self._watch = Watch()
+        self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
         self._branches: list[Branch] = []
         self._view: Hashable = None
@@ -85,19 +82,7 @@ class Run:
         self._passing = range(0)
         self._entries: Streams = {}
         self._probed: Tensor | None = None
-        self._checked = False
         self._computing = 0.0
-
-    def _level(self) -> str:
-        """What `auto` stands for with these settings."""
-        wanted = self.config.block_cache.level
-        if self.separate and wanted != "model_output":
-            return "block"
-        return "stack" if wanted == "auto" else wanted
-
-    def _why_off(self, steps: int) -> str | None:
-        least = self.config.block_cache.min_steps
-        return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 
     # The host calls these, from the outside in.
 
@@ -114,8 +99,8 @@ class Run:
         self._branches = [self.state.branch(key) for key in branches]
         self._several_views = len(set(views)) > 1
         self._view = tuple(views) if self._several_views else next(iter(views), None)
-        self._entered, self._entries, self._passing = None, {}, range(0)
-        self._probed, self._watch = None, Watch()
+        self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
+        self.safety.begin_call()
 
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
@@ -125,6 +110,11 @@ class Run:
         """The run is over; read what is still on the device."""
         self.decider.finish()
         self._report_errors()
+
+    @property
+    def sigma(self) -> float | Tensor:
+        """Of the present evaluation; a number once a decision was taken."""
+        return self._evaluation.sigma
 
     def passes(self, index: int) -> bool:
         """Whether this block was predicted together with the one before: its input is its output."""
@@ -140,9 +130,9 @@ class Run:
             self.report.note("Gradients are recorded, so blocks are left alone.")
             return call.compute(call.streams, None)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
-        if self._entered is None and not self.off:
-            self._respect_budget(call)
-        self._watch_for_additions(call)
+        if self._entered is None:
+            self.safety.respect_budget(call, self._branches)
+        self.safety.entering(call)
         decision = self._decide(call)
         site = self.cut.at[call.index]
         decided = decision.sites.get(site, UNKNOWN)
@@ -150,8 +140,8 @@ class Run:
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         streams = step(site, call, decision, decided)
         self._record(site, call, decision, decided._replace(reason=reason), action)
-        if action is Action.COMPUTE and site.first != site.last:
-            self._watch.leaving(call, streams)
+        if action is Action.COMPUTE:
+            self.safety.leaving(call, streams)
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
@@ -164,24 +154,24 @@ class Run:
         taken = self._evaluation.decisions.get(self.decider.key(self._view, lead))
         if self.cut.probe and call.index == 0:
             return Decision({self.cut.sites[0]: PROBED})
-        if self.off:
+        if self.safety.off:
             return self._everything_computed()
         if taken is not None:
             return taken
         entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call))
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         self._report_errors()
-        self._respect_alarms()
+        self.safety.heed()
         if entered.mask is not None and entered.fewest < entered.mask.shape[1]:
-            self._cut_at("block")  # from now on, tokens need a residual of their own in every block
-        if self.off:
+            self.safety.cut_at("block")  # from now on, tokens need a residual of their own in every block
+        if self.safety.off:
             return self._everything_computed()
         return self.decider.decide(self._evaluation, self._view, lead, entered)
 
     def _everything_computed(self) -> Decision:
         self._evaluation.sigma = float(self._evaluation.sigma)
         self.report.evaluations[-1].sigma = self._evaluation.sigma
-        return Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, f"computed: {self.off}")))
+        return Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, f"computed: {self.safety.off}")))
 
     def _lead(self, call: BlockCall) -> Tensor:
         """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
@@ -200,62 +190,6 @@ class Run:
             self.report.note(f"Tokens are not selected: {why}.")
         return why is None
 
-    def _watch_for_additions(self, call: BlockCall) -> None:
-        if call.index == self.cut.at[call.index].first:
-            self._watch = Watch()
-            return
-        alarm = self._watch.entering(call)
-        if alarm is not None:
-            self.decider.alarms.append(alarm)
-
-    def _respect_alarms(self) -> None:
-        """What was read may forbid to predict blocks together, or to predict at all."""
-        if self.decider.alarmed and self.separate is None:
-            # A stack's residual would add once more what is added in between.
-            self.separate = "something adds to the hidden state between blocks"
-            self._cut_at("block", f"Blocks are predicted one by one: {self.separate}.")
-        if self.decider.worst_check > 1 and not self.off:
-            self._switch_off(
-                "the self-check failed, because on identical input a prediction differed from the computed blocks by "
-                f"{self.decider.worst_check:.3g} times what rounding explains"
-            )
-
-    def _respect_budget(self, call: BlockCall) -> None:
-        """Before anything is kept: go down to a level that the memory suffices for."""
-        if self._memory_budget is None or any(branch.computed_at for branch in self._branches):
-            return
-        budget = self._memory_budget()
-        while (needed := self._planned_bytes(call)) > budget:
-            short = f"{needed / 2**20:.1f} MB would be kept, more than the {budget / 2**20:.1f} MB there are"
-            lower = STEP_DOWN.get(self.cut.level)
-            if self.decider.selecting:
-                self.decider.selecting = False
-                self.report.note(f"Tokens are not selected: {short}.")
-            elif lower is None or self.separate:
-                self._switch_off(short)
-                return
-            else:
-                self._cut_at(lower, f"Blocks are predicted per {lower}: per {self.cut.level}, {short}.")
-
-    def _planned_bytes(self, call: BlockCall) -> int:
-        each = self.memory.planned_bytes(call, len(self._branches), self.decider.selecting)
-        return each * len(self.state.branches)
-
-    def _cut_at(self, level: str, why: str | None = None) -> None:
-        """Go on at another level; what was kept does not fit it."""
-        if self.cut.level == level:
-            return
-        self.cut.cut(level)
-        self.state.clear()
-        self.report.run["level"] = level
-        if why:
-            self.report.note(why)
-
-    def _switch_off(self, why: str) -> None:
-        self.off = why
-        self.state.clear()
-        self.report.fail(f"FastCache is off for this run: {why}.")
-
     def _action(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
         """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
         if call.index == site.first:
@@ -272,15 +206,10 @@ class Run:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        if self._serves and any(call.index not in branch.keys_values for branch in self._branches):
+        if self.memory.serves and any(call.index not in branch.keys_values for branch in self._branches):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
-
-    @property
-    def _serves(self) -> bool:
-        """Whether static tokens serve as keys and values for the active ones."""
-        return self.config.token_selector.context == "all_tokens"
 
     # Doing.
 
@@ -291,12 +220,12 @@ class Run:
         return streams
 
     def _compute(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
-        if self.off:
+        if self.safety.off:
             return self._timed(call, call.streams, None)
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
-        keeps = self.decider.selecting and self._serves and self.cut.level == "block" and call.no_tokens is None
+        keeps = self.decider.selecting and self.memory.serves and self.cut.level == "block" and call.no_tokens is None
         keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index)) if keeps else None
         streams = self._timed(call, call.streams, keeper)
         if call.index == site.last and self._entered == site:
@@ -316,23 +245,14 @@ class Run:
             view = self.decider.key(self._view, self._lead(call))
             self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
         self.memory.remember(self._branches, site, residuals, entries, sigma, index)
-        if not self._checked and not self.cut.is_probe(site):
-            self._self_check(site, entries, residuals, out)
+        if not self.cut.is_probe(site):
+            self.safety.self_check(self._branches, site, entries, residuals, out)
 
     def _look(self, site: Site, residual: Tensor) -> None:
         """The first block's work is what the rule first_block looks at, in the branch that comes first."""
         known, now = self._branches[0].histories.get((site, IMAGE)), residual.chunk(len(self._branches))[0]
         fits = known is not None and known.fits(now)
         self._probed = relative_change(now, known.residual(now.device)) if fits else None
-
-    def _self_check(self, site: Site, entries: Streams, residuals: Streams, out: Streams) -> None:
-        """Predict what was just computed, from the same input: what was kept must give it back, within rounding."""
-        self._checked = True
-        again = self.memory.predict(self._branches, site, entries, self._evaluation.sigma, 0.0)
-        for name, y in again.items():
-            largest = torch.stack([part[name].abs().amax() for part in (entries, residuals, out)]).amax()
-            rounding = torch.finfo(y.dtype).eps * largest.float() + torch.finfo(torch.float32).tiny
-            self.decider.checks.append((y - out[name]).abs().amax().float() / (TOLERATED * rounding))
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
         self._passing = range(site.first + 1, site.last + 1)
@@ -358,7 +278,7 @@ class Run:
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         entries = {name: h.clone() for name, h in inputs.items()}
         whole = self._predicted(site, call, decided)[image]
-        serve = self.memory.server(self._branches, call.index, sequence) if self._serves else None
+        serve = self.memory.server(self._branches, call.index, sequence) if self.memory.serves else None
         outputs = self._timed(call, inputs, Attending(sequence, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
         self._remember_rows(site, call, (active, rows), entries, outputs)

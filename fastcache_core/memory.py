@@ -45,6 +45,11 @@ class Memory:
     def extrapolates(self) -> bool:
         return self.predictor != "reuse"
 
+    @property
+    def serves(self) -> bool:
+        """Whether static tokens serve as keys and values for the active ones."""
+        return self.config.token_selector.context == "all_tokens"
+
     def kept(self, site: Site, call: BlockCall, streams: Streams) -> Streams:
         """The parts of a block's streams that are kept for this site, as views."""
         if not self.cut.image_only(site):
@@ -181,6 +186,10 @@ class Memory:
         whole = sum(h.nbytes for h in call.streams.values()) // branches
         tokens = call.tokens
         image = tokens.numel() * tokens.element_size() // branches
-        residuals = copies * sum(image if self.cut.image_only(site) else whole for site in self.cut.sites)
-        keys_values = 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at)
-        return residuals + (keys_values if selecting else 0)
+        # Once tokens are selected, every block has a residual of its own, and keys and values.
+        sites = len(self.cut.at) if selecting else len(self.cut.sites)
+        image_only = 1 + self.cut.probe
+        residuals = copies * (image_only * image + max(0, sites - image_only) * whole)
+        if not selecting or not self.serves:
+            return residuals
+        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at)

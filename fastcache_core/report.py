@@ -69,10 +69,6 @@ class Report:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def fail(self, sentence: str) -> None:
-        self.failed = True
-        self.note(sentence)
-
     def explain(self, block: int, reason: str, change: float | None, expected: float | None) -> None:
         """Store why a block of the current evaluation was computed or predicted; the first call of it counts."""
         record = self.evaluations[-1]

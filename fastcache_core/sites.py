@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .config import FastCacheConfig
+
 SPANS = 4  # of a list of like blocks
 STEP_DOWN = {"block": "span", "span": "stack"}  # levels that need less memory
 
@@ -23,6 +25,14 @@ class Site:
     @property
     def blocks(self) -> range:
         return range(self.first, self.last + 1)
+
+
+def level_of(config: FastCacheConfig, separate: str | None) -> str:
+    """What the level `auto` stands for. separate: why blocks must not be predicted together, or None."""
+    wanted = config.block_cache.level
+    if separate and wanted != "model_output":
+        return "block"
+    return "stack" if wanted == "auto" else wanted
 
 
 class Cut:

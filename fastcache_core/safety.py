@@ -1,0 +1,116 @@
+"""What makes a run step back, to a smaller level or from predicting altogether, and says so.
+
+Three things are looked after: that nobody adds to the hidden state between blocks that are predicted together, that
+what is kept fits in the memory there is, and that predicting from what was kept gives back what was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from .calls import BlockCall, Streams, Watch
+from .sites import STEP_DOWN, Site
+from .state import Branch
+
+if TYPE_CHECKING:
+    from .engine import Run
+
+TOLERATED = 8  # roundings by which a prediction on identical input may be off
+
+
+class Safety:
+    """Of one run. off: why everything is computed, or None. separate: why blocks must not be predicted together."""
+
+    def __init__(self, run: Run, memory_budget: Callable[[], float] | None, separate: str | None):
+        self.run, self.separate = run, separate
+        self.off = self._why_off()
+        self._ask_budget, self._budget = memory_budget, 0.0
+        self._watch = Watch()
+        self._checked = False
+
+    def _why_off(self) -> str | None:
+        steps, least = self.run.decider.steps, self.run.config.block_cache.min_steps
+        return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
+
+    def begin_call(self) -> None:
+        self._watch = Watch()
+
+    def entering(self, call: BlockCall) -> None:
+        """A block is reached: is its input what the block before it at the same site returned?"""
+        alarm = self._watch.entering(call) if call.index != self.run.cut.at[call.index].first else None
+        if alarm is not None:
+            self.run.decider.alarms.append(alarm)
+
+    def leaving(self, call: BlockCall, streams: Streams) -> None:
+        """A block was computed and returned these streams."""
+        if call.index != self.run.cut.at[call.index].last:
+            self._watch.leaving(call, streams)
+
+    def heed(self) -> None:
+        """What was read may forbid to predict blocks together, or to predict at all."""
+        if self.run.decider.alarmed and self.separate is None:
+            # A stack's residual would add once more what is added in between.
+            self.separate = "something adds to the hidden state between blocks"
+            self.cut_at("block", f"Blocks are predicted one by one: {self.separate}.")
+        if self.run.decider.worst_check > 1 and not self.off:
+            self._switch_off(
+                "the self-check failed, because on identical input a prediction differed from the computed blocks by "
+                f"{self.run.decider.worst_check:.3g} times what rounding explains"
+            )
+            self.run.report.failed = True
+
+    def respect_budget(self, call: BlockCall, branches: Sequence[Branch]) -> None:
+        """Before anything is kept of new branches: go down to a level that the memory suffices for."""
+        if self._ask_budget is None or self.off or all(branch.computed_at for branch in branches):
+            return
+        self._budget = self._budget or self._ask_budget()
+        while (needed := self._planned_bytes(call, len(branches))) > self._budget and not self.off:
+            self._step_down(
+                f"{needed / 2**20:.1f} MB would be kept, more than the {self._budget / 2**20:.1f} MB there are"
+            )
+
+    def _planned_bytes(self, call: BlockCall, branches: int) -> int:
+        each = self.run.memory.planned_bytes(call, branches, self.run.decider.selecting)
+        return each * len(self.run.state.branches)
+
+    def _step_down(self, short: str) -> None:
+        run, lower = self.run, STEP_DOWN.get(self.run.cut.level)
+        if run.decider.selecting:
+            run.decider.selecting = False
+            run.report.note(f"Tokens are not selected: {short}.")
+        elif lower is None or self.separate:
+            self._switch_off(short)
+        else:
+            self.cut_at(lower, f"Blocks are predicted per {lower}: per {run.cut.level}, {short}.")
+
+    def self_check(
+        self, branches: Sequence[Branch], site: Site, entries: Streams, residuals: Streams, out: Streams
+    ) -> None:
+        """Once a run, predict what was just computed from the same input: it must come out, within rounding."""
+        if self._checked:
+            return
+        self._checked, run = True, self.run
+        entries = {name: entries[name] for name in residuals}
+        again = run.memory.predict(branches, site, entries, run.sigma, 0.0)
+        for name, y in again.items():
+            largest = torch.stack([part[name].abs().amax() for part in (entries, residuals, out)]).amax()
+            rounding = torch.finfo(y.dtype).eps * largest.float() + torch.finfo(torch.float32).tiny
+            run.decider.checks.append((y - out[name]).abs().amax().float() / (TOLERATED * rounding))
+
+    def cut_at(self, level: str, why: str | None = None) -> None:
+        """Go on at another level; what was kept does not fit it."""
+        if self.run.cut.level == level:
+            return
+        self.run.cut.cut(level)
+        self.run.state.clear()
+        self.run.report.run["level"] = level
+        if why:
+            self.run.report.note(why)
+
+    def _switch_off(self, why: str) -> None:
+        self.off = why
+        self.run.state.clear()
+        self.run.report.note(f"FastCache is off for this run: {why}.")
