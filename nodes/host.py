@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -28,6 +29,11 @@ from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
+
+try:
+    from comfy.model_prefetch import pause_malloc_graph as unrecorded
+except ImportError:  # ComfyUI before 0.35 records no allocations
+    unrecorded = nullcontext
 
 KEY = "fastcache"
 MODEL_OUTPUT = "model_output"
@@ -227,26 +233,48 @@ class Session:
         """A patches_replace function for one block; `earlier`, another pack's, then runs in the block's place."""
 
         def patch(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+            ours = unrecorded()
+
             def run(edited: dict[str, Any]) -> Mapping[str, Any]:
-                return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
+                with suspended(ours):
+                    return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
 
             if self.run.passes(index):
                 return {name: args[name] for name in block_list.streams}
-            if self.layout is None and self.family.lists[0].streams[-1] not in args:
-                self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-                return run(args)
-            if self.layout is None:
-                self.layout = Layout.read(self.family, self.model, self.shape, args)
-                self.run.report.grid = self.run.report.grid if any(self.run.report.grid) else self.layout.grid
-            return self.run.run_block(block_call(self.family, block_list, index, self.layout, args, run))
+            # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
+            with ours:
+                if not self._knows_layout(args):
+                    return run(args)
+                return self.run.run_block(block_call(self.family, block_list, index, self.layout, args, run))
 
         return patch
+
+    def _knows_layout(self, args: Mapping[str, Any]) -> bool:
+        """Whether it is known where tokens lie; it is read from the arguments of the first block of a call."""
+        if self.layout is not None:
+            return True
+        if self.family.lists[0].streams[-1] not in args:
+            self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
+            return False
+        self.layout = Layout.read(self.family, self.model, self.shape, args)
+        self.run.report.grid = self.run.report.grid if any(self.run.report.grid) else self.layout.grid
+        return True
 
 
 def context_window(model_options: Mapping[str, Any]) -> Hashable:
     """Which frames this pass sees, or None when it sees all of them."""
     window = model_options.get("transformer_options", {}).get("context_window")
     return None if window is None else freeze(window.index_list)
+
+
+@contextmanager
+def suspended(context: AbstractContextManager) -> Iterator[None]:
+    """Leave a context that was entered, and enter it again afterwards."""
+    context.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        context.__enter__()
 
 
 def as_tokens(x: Tensor) -> Tensor:
