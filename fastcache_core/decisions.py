@@ -27,14 +27,15 @@ from .tokens import active_indices, choose_active
 
 
 class SiteDecision(NamedTuple):
-    """predict or compute, and why. change, error: what the rule saw; damping: of the prediction. anchor: the last
+    """predict or compute, and why. change, error: what the rule saw; damping: of the prediction, one
+    number or one a sample. anchor: the last
     evaluation at which the site was not predicted; a branch that was not computed then has nothing to predict from."""
 
     predict: bool
     reason: str
     change: float | None = None
     error: float | None = None
-    damping: float = 0.0
+    damping: float | Tensor = 0.0
     anchor: int = -1
 
 
@@ -151,16 +152,16 @@ class Decider:
 
     def _read(self, wanted: dict[str, Tensor], device: torch.device) -> dict[str, float]:
         """Bring scalars to the host, all at once; learn from what they tell."""
-        offsets = [number for m in self.measurements for number in m.offset]
-        scalars = [*wanted.values(), *offsets, *self.alarms, *self.checks]
+        norms = [norm for m in self.measurements for norm in (m.offset.error, m.offset.size)]
+        scalars = [*wanted.values(), *norms, *self.alarms, *self.checks]
         together = torch.stack([number.to(device, torch.float32) for number in scalars])
         begun = time.perf_counter()
         numbers = together.tolist()
         self.waited += time.perf_counter() - begun
         self.synchronisations += 1
         rest = numbers[len(wanted) :]
-        self._learn([Offset(*rest[i : i + 4]) for i in range(0, len(offsets), 4)])
-        told = rest[len(offsets) :]
+        self._learn(rest[: len(norms)])
+        told = rest[len(norms) :]
         self.alarmed = self.alarmed or any(told[: len(self.alarms)])
         # max() would pass over NaN, which is the worst of all.
         off = [check if check == check else float("inf") for check in told[len(self.alarms) :]]
@@ -168,22 +169,22 @@ class Decider:
         self.measurements, self.alarms, self.checks = [], [], []
         return dict(zip(wanted, numbers, strict=False))
 
-    def _learn(self, offsets: list[Offset]) -> None:
+    def _learn(self, norms: list[float]) -> None:
         """Pass errors on to the statistics of their sites; those of one evaluation's branches add up."""
-        totals: dict[tuple[Hashable, Site, int], list[float]] = {}
-        expected: dict[tuple[Hashable, Site, int], SiteDecision] = {}
-        for m, offset in zip(self.measurements, offsets, strict=True):
-            key = (m.view, m.site, m.evaluation)
-            totals[key] = [a + b for a, b in zip(totals.get(key, [0.0] * 4), offset, strict=True)]
-            expected[key] = m.decision
-        for key, (error, size, along, length) in totals.items():
-            view, site, evaluation = key
+        together: dict[tuple[Hashable, Site, int], list[tuple[Measurement, float, float]]] = {}
+        for m, error, size in zip(self.measurements, norms[::2], norms[1::2], strict=True):
+            together.setdefault((m.view, m.site, m.evaluation), []).append((m, error, size))
+        for (view, site, evaluation), parts in together.items():
+            measurements, errors, sizes = zip(*parts, strict=True)
+            error = sum(errors) / (sum(sizes) + TINY)
+            self.realised.append(Realised(evaluation, site, error))
             record = self.leads[view].sites.get(site)
-            self.realised.append(Realised(evaluation, site, error / (size + TINY)))
             if record is not None:
-                record.size = size
-                record.damping.update(along, length)
-                record.errors.update(error / (size + TINY), expected[key].change)
+                record.size = sum(sizes)
+                record.errors.update(error, measurements[0].decision.change)
+                record.damping.update(
+                    *(sum(parts) for parts in zip(*(m.offset[2:] for m in measurements), strict=True))
+                )
 
     def finish(self) -> None:
         """Read what was measured after the last decision."""
@@ -218,7 +219,7 @@ class Decider:
         self, site: Site, record: SiteRecord | None, lead: Lead, step: float | None, total: float
     ) -> SiteFacts:
         own = [self.thresholds[block] for block in site.blocks if block in self.thresholds]
-        facts = SiteFacts(None, step, None, 1.0, 0, len(site.blocks), min(own, default=None))
+        facts = SiteFacts(None, step, None, 1.0, 0, min(own, default=None))
         if record is None or step is None:
             return facts
         change = lead.travelled - record.travelled

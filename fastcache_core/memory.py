@@ -67,13 +67,13 @@ class Memory:
         return all(history is not None and history.fits(h) for history, h in pairs)
 
     def predict(
-        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, damping: float
+        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, damping: float | Tensor
     ) -> Streams:
         """What the site's last block would hand on, for (kept) streams that enter its first: new tensors."""
         return {name: self._predict(branches, site, name, h, sigma, damping) for name, h in streams.items()}
 
     def _predict(
-        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, damping: float
+        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, damping: float | Tensor
     ) -> Tensor:
         y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
         for branch, part, out in zip(branches, h.chunk(n), y.chunk(n), strict=True):
@@ -88,7 +88,7 @@ class Memory:
         residuals: Streams,
         entries: Streams,
         sigma: float,
-        damping: float,
+        damping: float | Tensor,
     ) -> list[Offset]:
         """By how much predicting image tokens would have been off, for every branch; none where nothing is known."""
         name, span = (IMAGE, None) if self.cut.image_only(site) else call.image

@@ -46,7 +46,6 @@ class SiteFacts(NamedTuple):
     error: float | None
     share: float
     skips: int
-    blocks: int = 1
     threshold: float | None = None
 
 
@@ -106,27 +105,26 @@ def paper_chi_square_rule(facts: Facts, sites: Sequence[SiteFacts], config: Bloc
 
 
 def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
-    """Predict the sites whose expected errors add up to no more than the threshold.
+    """Predict while the expected errors of all sites add up to no more than the threshold.
 
-    Errors of what is predicted in one evaluation add up at most (triangle inequality; the bound of FastCache's
-    section on error accumulation), each weighted by the site's share of the work. Sites with the least error per
-    block saved are taken first.
+    Errors of what is predicted in one evaluation add up at most (triangle inequality; the bound of FastCache's section
+    on error accumulation), each weighted by the site's share of the work. All or none: to predict just those sites
+    whose errors still fit was measured to be far worse, because the others then work on states that were predicted.
     """
-    answers: list[str | None] = [f"computed: {MEASURES[config.rule]} above {config.threshold:g}"] * len(sites)
-    left = config.threshold
-    for i in sorted(range(len(sites)), key=lambda i: _cost(sites[i]) / sites[i].blocks):
-        site = sites[i]
-        if site.error is None:
-            answers[i] = "computed: no prediction error was measured yet"
-        elif site.threshold is not None and site.error > site.threshold:
-            answers[i] = f"computed: {MEASURES[config.rule]} above {site.threshold:g} (block_thresholds)"
-        elif _cost(site) <= left:
-            answers[i], left = None, left - _cost(site)
+    answers = [_alone(site) for site in sites]
+    total = sum(site.share * site.error for site, answer in zip(sites, answers, strict=True) if answer is None)
+    if total > config.threshold:
+        answers = [answer or f"computed: {EXPECTED} above {config.threshold:g}" for answer in answers]
     return answers
 
 
-def _cost(site: SiteFacts) -> float:
-    return math.inf if site.error is None else site.share * site.error
+def _alone(site: SiteFacts) -> str | None:
+    """Why a site is computed whatever the others are."""
+    if site.error is None:
+        return "computed: no prediction error was measured yet"
+    if site.threshold is not None and site.error > site.threshold:
+        return f"computed: {EXPECTED} above {site.threshold:g} (block_thresholds)"
+    return None
 
 
 RULES: dict[str, Rule] = {

@@ -30,11 +30,11 @@ FORGETTING = 0.5
 
 
 class Offset(NamedTuple):
-    """How a prediction compares with what was computed: scalars, on the device.
+    """How a prediction compares with what was computed, on the device.
 
-    error: norm of the difference; size: norm of the computed residual. along: the reused residual's miss along the
-    step that extrapolation takes, and length: that step's squared norm; along / length would have been the right
-    damping.
+    error: norm of the difference; size: norm of the computed residual; scalars. along: the reused residual's miss along
+    the step that extrapolation takes, and length: that step's squared norm, both [samples]; along / length would have
+    been the right damping.
     """
 
     error: Tensor
@@ -44,22 +44,36 @@ class Offset(NamedTuple):
 
 
 class Damping:
-    """The damping of one site's extrapolation: fixed, or (None) by least squares over what would have been right."""
+    """The damping of one site's extrapolation: fixed, or (None) by least squares over what would have been right.
+
+    One for every sample of a batch, so that a batch equals its single runs; on the device, never read by the host.
+    """
 
     def __init__(self, fixed: float | None):
-        self.fixed, self.along, self.length = fixed, 0.0, 0.0
+        self.fixed = fixed
+        self._along: Tensor | None = None
+        self._weight: Tensor | None = None
 
-    def update(self, along: float, length: float) -> None:
-        if length > TINY:
-            # Relative to the step, so that large early residuals do not outweigh all later ones.
-            self.along = (1 - FORGETTING) * self.along + FORGETTING * along / length
-            self.length = (1 - FORGETTING) * self.length + FORGETTING
+    def update(self, along: Tensor, length: Tensor) -> None:
+        """along, length: [samples], see `Offset`."""
+        if self._along is None or self._along.shape != along.shape:
+            self._along, self._weight = torch.zeros_like(along), torch.zeros_like(along)
+        weight = torch.where(length > TINY, FORGETTING, 0.0)
+        # Relative to the step, so that large early residuals do not outweigh all later ones.
+        self._along = (1 - weight) * self._along + weight * along / (length + TINY)
+        self._weight = (1 - weight) * self._weight + weight
 
     @property
-    def value(self) -> float:
-        if self.fixed is not None or not self.length:
+    def value(self) -> float | Tensor:
+        """One number, or [samples]."""
+        if self.fixed is not None or self._along is None:
             return DAMPING if self.fixed is None else self.fixed
-        return min(max(self.along / self.length, 0.0), 1.0)
+        return torch.where(self._weight > 0, (self._along / (self._weight + TINY)).clamp(0, 1), DAMPING)
+
+
+def per_sample(number: float | Tensor) -> float | Tensor:
+    """A number, or [samples] as [samples, 1, 1]."""
+    return number[:, None, None] if isinstance(number, Tensor) else number
 
 
 class History:
@@ -95,27 +109,27 @@ class History:
         """The residual's last difference, to be read only; None before there is one."""
         return None if self._difference is None else self.store.get(self._difference, device)
 
-    def predict(self, h: Tensor, sigma: float, damping: float = 1.0, out: Tensor | None = None) -> Tensor:
-        """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is."""
+    def predict(self, h: Tensor, sigma: float, damping: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
+        """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is. damping: a number or [samples]."""
         y = torch.add(h, self.residual(h.device), out=out)
         difference = self.difference(h.device)
         if difference is None:
             return y
-        ahead = self._ahead(sigma)
-        if isinstance(ahead, Tensor):
-            return y.addcmul_(difference, (damping * ahead).to(h.dtype))
-        return y.add_(difference, alpha=damping * ahead)
+        far = per_sample(damping) * self._ahead(sigma)
+        if isinstance(far, Tensor):
+            return y.addcmul_(difference, far.to(h.dtype))
+        return y.add_(difference, alpha=far)
 
-    def offset(self, residual: Tensor, h: Tensor | None, sigma: float, damping: float, rows: slice) -> Offset:
+    def offset(self, residual: Tensor, h: Tensor | None, sigma: float, damping: float | Tensor, rows: slice) -> Offset:
         """By how much predicting `residual` would have been off, on these rows of the tokens."""
         missed = (self._rest(residual, h) - self.residual(residual.device))[:, rows].float()
         size, difference = norm(residual[:, rows]), self.difference(residual.device)
         if difference is None:
-            nothing = torch.zeros((), device=residual.device)
+            nothing = torch.zeros(len(residual), device=residual.device)
             return Offset(norm(missed), size, nothing, nothing)
         ahead = self._ahead(sigma)
         step = difference[:, rows].float() * (ahead[:, rows] if isinstance(ahead, Tensor) else ahead)
-        return Offset(norm(missed - damping * step), size, dot(missed, step), dot(step, step))
+        return Offset(norm(missed - per_sample(damping) * step), size, dot(missed, step), dot(step, step))
 
     def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
         """The part of a residual that is carried forward in time."""
@@ -175,40 +189,57 @@ class History:
 class LinearHistory(History):
     """A history whose residual has a part that is linear in the state: r = A h + q.
 
-    linear: the map A from a profile; None: one factor per channel, fitted between the anchors, which takes one more
-    tensor, the anchor's state.
+    linear: the map A from a profile; None: one factor per sample and channel, fitted between the anchors, which takes
+    one more tensor, the anchor's state.
     """
 
-    def __init__(self, residual: Tensor, sigma: float, extrapolates: bool, store: Store, h: Tensor,
-                 linear: LinearMap | None = None):  # fmt: skip
+    def __init__(
+        self,
+        residual: Tensor,
+        sigma: float,
+        extrapolates: bool,
+        store: Store,
+        h: Tensor,
+        linear: LinearMap | None = None,
+    ):
         self.linear = linear
-        self.fit = OnlinePerChannel() if linear is None else None
+        self._fits = [OnlinePerChannel() for _ in h] if linear is None else []
+        self._factors: Tensor | None = None  # [samples, 1, width], once they were fitted
         super().__init__(self._rest(residual, h), sigma, extrapolates, store)
-        self._anchor = None if self.fit is None else self.store.put(h)
+        self._anchor = self.store.put(h) if self._fits else None
 
     @property
     def nbytes(self) -> int:
         return super().nbytes + (0 if self._anchor is None else self._anchor.nbytes)
 
-    def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
-        return residual if self.linear is None else residual - self.linear(h)
+    def _linear_part(self, h: Tensor) -> Tensor | None:
+        """A h, None while there is no A."""
+        if self.linear is not None:
+            return self.linear(h)
+        return None if self._factors is None else h * self._factors
 
-    def predict(self, h: Tensor, sigma: float, damping: float = 1.0, out: Tensor | None = None) -> Tensor:
-        y = super().predict(h, sigma, damping, out)
-        return y if self.linear is None else y.add_(self.linear(h))
+    def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
+        part = self._linear_part(h)
+        return residual if part is None else residual - part
+
+    def predict(self, h: Tensor, sigma: float, damping: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
+        part, y = self._linear_part(h), super().predict(h, sigma, damping, out)
+        return y if part is None else y.add_(part)
 
     def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
-        if self.fit is not None:
+        if self._fits:
             self._refit(residual, h)
         super().remember(residual, sigma, h)
 
     def _refit(self, residual: Tensor, h: Tensor) -> None:
         """Fit A to the last two anchors, and say what the earlier one's residual is under it."""
-        before = self.store.get(self._anchor, h.device)
-        whole = self.residual(h.device) if self.linear is None else self.residual(h.device) + self.linear(before)
-        self.fit.update(h - before, residual - whole)
-        self.linear = self.fit.map().to(h.device, h.dtype)
-        self._residual = self.store.put(whole - self.linear(before))
+        before, q = self.store.get(self._anchor, h.device), self.residual(h.device)
+        part = self._linear_part(before)
+        whole = q if part is None else q + part
+        for i, fit in enumerate(self._fits):
+            fit.update((h - before)[i : i + 1], (residual - whole)[i : i + 1])
+        self._factors = torch.stack([fit.map().scale for fit in self._fits])[:, None].to(h.dtype)
+        self._residual = self.store.put(whole - self._linear_part(before))
         self._anchor = self.store.put(h)
 
     def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:

@@ -34,5 +34,5 @@ def token_saliency(h: Tensor, anchor: Tensor) -> Tensor:
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of all numbers, a scalar in float32."""
-    return (a * b).sum(dtype=torch.float32)
+    """Inner product of every sample's numbers: [samples], in float32."""
+    return (a * b).sum(dim=(1, 2), dtype=torch.float32)

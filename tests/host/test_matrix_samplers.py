@@ -16,6 +16,7 @@ from .graphs import (
     bypassed,
     gets_along,
     graph,
+    refined,
     sample,
     sample_all,
     skips_and_stays_close,
@@ -159,10 +160,11 @@ def split_graph(after: int, fastcache: dict | None) -> Graph:
 
 @pytest.mark.parametrize("level", ["stack", "block"])
 def test_split_guidance_and_guidance_that_splits_in_mid_run_equal_batched_guidance(server, level):
-    settings = {"block_threshold": 10.0, "token_threshold": 1e-9 if level == "block" else 0.0}
     found = []
     for after, calls in ((100, 14), (0, 28), (5, 23), (8, 20)):
-        (latents,), outputs = sample_all(server, split_graph(after, settings), ["sample"])
+        (latents,), outputs = sample_all(
+            server, refined(split_graph(after, {}), {"threshold": 10.0, "level": level}), ["sample"]
+        )
         assert json.loads(outputs["calls"]["text"][0]) == [14, calls]
         found.append((latents, outputs["preview"]["fastcache_report"][0]))
     batched, report = found[0]

@@ -165,7 +165,10 @@ def test_static_tokens_stay_keys_and_values_and_active_ones_are_exact():
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_a_batch_with_tokens_chosen_per_sample_equals_single_runs(seed):
+    """One token of every sample rests, so that selection begins for all of them when it would for each."""
     blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7, samples=3, seed=seed)
+    for state in states:
+        state[:, 2] = states[0][:, 2]
     options = {"token_threshold": 2e-4, "selector": {"refresh_interval": 4}}
     together = sample(toys.make_run(blocks, SIGMAS, **options), blocks, states)
     for i in range(3):

@@ -128,7 +128,7 @@ def test_the_damping_that_would_have_been_right_is_found():
         toys.evaluate(run, [block], sigma, img.clone())
     (lead,) = run.decider.leads.values()
     (record,) = lead.sites.values()
-    assert record.damping.value == pytest.approx(0.5, abs=0.01)
+    assert record.damping.value.tolist() == pytest.approx([0.5], abs=0.01)
 
 
 def linear_block(streams, sigma, attending):
@@ -173,3 +173,19 @@ def test_text_and_image_in_one_stream_give_the_same_as_in_two(thresholds, level)
         torch.testing.assert_close(got, wanted["cond"], rtol=1e-5, atol=1e-5)
     assert joint.report.to_json()["computed"] == apart.report.to_json()["computed"]
     assert (joint.report.computed_fraction < 1) == (thresholds != (0.0, 1e-9))
+
+
+@pytest.mark.parametrize("predictor", ["auto", "linear"])
+@pytest.mark.parametrize("level", BLOCK_LEVELS)
+def test_a_batch_of_different_images_equals_its_single_runs(predictor, level):
+    """With the same decisions; what is found while sampling, such as the damping, is found for every image."""
+    blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7, samples=3)
+    options = {"rule": "interval", "predictor": predictor, "level": level, "damping": None}
+    together = sample(toys.make_run(blocks, SIGMAS, 1.0, **options), blocks, states, (("a", "bb"),))
+    for i in range(3):
+        run = toys.make_run(blocks, SIGMAS, 1.0, **options)
+        alone = sample(run, blocks, [state[i : i + 1] for state in states], (("a",), ("bb",)))
+        assert 0 in computed(run)
+        for both, one in zip(together, alone, strict=True):
+            for key in ("a", "bb"):
+                torch.testing.assert_close(both[key][i : i + 1], one[key], rtol=1e-4, atol=1e-5)

@@ -64,16 +64,11 @@ def test_interval_computes_one_evaluation_in_so_many(interval):
 
 def test_expected_errors_of_what_is_predicted_add_up_to_no_more_than_the_threshold():
     sites = [SITE._replace(error=error, share=share) for error, share in ((0.4, 0.25), (0.1, 0.5), (0.2, 0.25))]
-    # Weighted they are 0.1, 0.05 and 0.05: the cheapest ones first.
-    assert predicted(sites, threshold=0.04) == [False, False, False]
-    assert predicted(sites, threshold=0.06) == [False, True, False]
-    assert predicted(sites, threshold=0.11) == [False, True, True]
-    assert predicted(sites, threshold=0.21) == [True, True, True]
-
-
-def test_sites_that_save_more_blocks_come_first():
-    sites = [SITE._replace(error=0.05, blocks=1), SITE._replace(error=0.06, blocks=6)]
-    assert predicted(sites, threshold=0.1) == [False, True]
+    assert predicted(sites, threshold=0.19) == [False] * 3  # weighted they are 0.1, 0.05 and 0.05
+    assert predicted(sites, threshold=0.21) == [True] * 3
+    held = [sites[0]._replace(threshold=0.3), *sites[1:]]  # computed whatever the others are, so it adds nothing
+    assert predicted(held, threshold=0.11) == [False, True, True]
+    assert predicted(held, threshold=0.09) == [False] * 3
 
 
 def test_a_block_with_a_threshold_of_its_own_is_held_to_it_as_well():
