@@ -57,7 +57,7 @@ class Watch:
     @staticmethod
     def _numbers(call: BlockCall, streams: Streams) -> Tensor:
         name, span = call.image
-        return streams[name][0, span.start : span.stop : max(1, span.tokens // 16), :2]
+        return streams[name][:, span.start : span.stop : max(1, span.tokens // 16), :2]
 
     def leaving(self, call: BlockCall, streams: Streams) -> None:
         self._index, self._left = call.index, self._numbers(call, streams).clone()

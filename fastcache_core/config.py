@@ -47,8 +47,8 @@ class BlockCacheConfig:
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
         damped; `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
     level: what is predicted at once: a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
-        `model_output`, where no block is touched. `auto` is `stack`, or `block` while tokens are selected, since those
-        need their own residual in every block.
+        `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given. Other
+        levels than the last become `block` once tokens are selected, since those need their own residual everywhere.
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them.
     max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says, except

@@ -123,7 +123,7 @@ class Decider:
         """
         lead = self.leads.get(self.key(view, h))
         mask = self._active(lead, h) if select and lead is not None and lead.anchors is not None else None
-        wanted = {"sigma": torch.as_tensor(evaluation.sigma)}
+        wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
         if change is not None:
             wanted["change"] = change
         elif lead is not None and lead.entry is not None:
@@ -132,7 +132,7 @@ class Decider:
             active = mask.sum(dim=1)
             wanted |= {"fewest": active.amin(), "most": active.amax()}
         found = self._read(wanted, h.device)
-        evaluation.sigma = found["sigma"]
+        evaluation.sigma = found.get("sigma", evaluation.sigma)
         return Entered(lead, mask, found.get("change"), round(found.get("fewest", 0)), round(found.get("most", 0)))
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
@@ -154,6 +154,8 @@ class Decider:
         """Bring scalars to the host, all at once; learn from what they tell."""
         norms = [norm for m in self.measurements for norm in (m.offset.error, m.offset.size)]
         scalars = [*wanted.values(), *norms, *self.alarms, *self.checks]
+        if not scalars:
+            return {}
         together = torch.stack([number.to(device, torch.float32) for number in scalars])
         begun = time.perf_counter()
         numbers = together.tolist()
@@ -190,6 +192,12 @@ class Decider:
         """Read what was measured after the last decision."""
         if self.measurements:
             self._read({}, self.measurements[0].offset.error.device)
+
+    def give_up_tokens(self) -> None:
+        """Select none for the rest of the run."""
+        self.selecting = False
+        for lead in self.leads.values():
+            lead.anchors = None
 
     def _facts(self, evaluation: Evaluation, h: Tensor) -> Facts:
         sigma, (high, low) = evaluation.sigma, self.sigma_window

@@ -104,7 +104,7 @@ class Run:
 
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
-        self._evaluation = None
+        self._evaluation, self._passing = None, range(0)
 
     def finish(self) -> None:
         """The run is over; read what is still on the device."""
@@ -122,12 +122,11 @@ class Run:
 
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
-        if self._evaluation is None or not self._branches:
+        if self._evaluation is None or not self._branches or not call.tokens.numel():
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
         if self.passes(call.index):
             return call.streams
-        if torch.is_grad_enabled() and any(h.requires_grad for h in call.streams.values()):
-            self.report.note("Gradients are recorded, so blocks are left alone.")
+        if self._records_gradients(call.streams):
             return call.compute(call.streams, None)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
         if self._entered is None:
@@ -145,6 +144,12 @@ class Run:
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
+
+    def _records_gradients(self, streams: Streams) -> bool:
+        recorded = torch.is_grad_enabled() and any(h.requires_grad for h in streams.values())
+        if recorded:
+            self.report.note("Gradients are recorded, so blocks are left alone.")
+        return recorded
 
     # Deciding.
 
@@ -164,8 +169,11 @@ class Run:
         self.safety.heed()
         if entered.mask is not None and entered.fewest < entered.mask.shape[1]:
             self.safety.cut_at("block")  # from now on, tokens need a residual of their own in every block
+        self.safety.respect_budget(call, self._branches)
         if self.safety.off:
             return self._everything_computed()
+        if not self.decider.selecting:
+            entered = entered._replace(mask=None)
         return self.decider.decide(self._evaluation, self._view, lead, entered)
 
     def _everything_computed(self) -> Decision:
@@ -228,7 +236,7 @@ class Run:
         keeps = self.decider.selecting and self.memory.serves and self.cut.level == "block" and call.no_tokens is None
         keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index)) if keeps else None
         streams = self._timed(call, call.streams, keeper)
-        if call.index == site.last and self._entered == site:
+        if call.index == site.last and self._entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
         return streams
 
@@ -240,7 +248,7 @@ class Run:
         residuals = {name: out[name] - h for name, h in entries.items() if name in out and out[name].shape == h.shape}
         if self.cut.is_probe(site):
             self._look(site, residuals[IMAGE])
-        elif decided.change is not None:
+        elif decided.change is not None and self._predictable:
             offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.damping)
             view = self.decider.key(self._view, self._lead(call))
             self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
@@ -249,10 +257,13 @@ class Run:
             self.safety.self_check(self._branches, site, entries, residuals, out)
 
     def _look(self, site: Site, residual: Tensor) -> None:
-        """The first block's work is what the rule first_block looks at, in the branch that comes first."""
-        known, now = self._branches[0].histories.get((site, IMAGE)), residual.chunk(len(self._branches))[0]
-        fits = known is not None and known.fits(now)
-        self._probed = relative_change(now, known.residual(now.device)) if fits else None
+        """The first block's work is what the rule first_block looks at, like `_lead` in the branch that comes first."""
+        parts = list(zip(self._branches, residual.chunk(len(self._branches)), strict=True))
+        parts = parts if self._several_views else parts[:1]
+        known = [(branch.histories.get((site, IMAGE)), now) for branch, now in parts]
+        if all(history is not None and history.fits(now) for history, now in known):
+            changes = [relative_change(now, history.residual(now.device)) for history, now in known]
+            self._probed = torch.stack(changes).amax()
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
         self._passing = range(site.first + 1, site.last + 1)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from .chi_square import chi_square_quantile
 from .config import BlockCacheConfig
-from .report import EXPECTED
+from .report import EXPECTED, SUM
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
 def guard_site(site: SiteFacts, config: BlockCacheConfig) -> str | None:
     """The same for one site."""
     if site.threshold == 0:
-        return "computed: block_thresholds says 0 for this block"
+        return "computed: block_thresholds says 0 here"
     if site.change is None:
         return "computed: nothing is remembered of it yet"
     if site.skips >= config.max_consecutive_skips and config.rule != "interval":
@@ -101,7 +101,9 @@ def paper_chi_square_rule(facts: Facts, sites: Sequence[SiteFacts], config: Bloc
     a state which changed by all of its own size counts as changed: degenerate, and here for study only.
     """
     bound = math.sqrt(chi_square_quantile(1 - config.alpha, facts.elements) / facts.elements)
-    return [None if site.step <= bound else f"computed: change above {bound:.5f} (chi-square)" for site in sites]
+    return [
+        None if site.step <= bound else f"computed: change beyond the chi-square bound, {bound:.5f}" for site in sites
+    ]
 
 
 def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
@@ -110,21 +112,20 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     Errors of what is predicted in one evaluation add up at most (triangle inequality; the bound of FastCache's section
     on error accumulation), each weighted by the site's share of the work. All or none: to predict just those sites
     whose errors still fit was measured to be far worse, because the others then work on states that were predicted.
+    Sites with a threshold of their own are held to that alone.
     """
-    answers = [_alone(site) for site in sites]
-    total = sum(site.share * site.error for site, answer in zip(sites, answers, strict=True) if answer is None)
-    if total > config.threshold:
-        answers = [answer or f"computed: {EXPECTED} above {config.threshold:g}" for answer in answers]
-    return answers
+    shared = [site for site in sites if site.threshold is None and site.error is not None]
+    total = sum(site.share * site.error for site in shared)
+    too_much = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
+    too_much = too_much if total > config.threshold else None
+    return [too_much if site in shared else _alone(site) for site in sites]
 
 
 def _alone(site: SiteFacts) -> str | None:
-    """Why a site is computed whatever the others are."""
+    """The answer for a site that does not count with the others."""
     if site.error is None:
         return "computed: no prediction error was measured yet"
-    if site.threshold is not None and site.error > site.threshold:
-        return f"computed: {EXPECTED} above {site.threshold:g} (block_thresholds)"
-    return None
+    return None if site.error <= site.threshold else f"computed: {EXPECTED} above {site.threshold:g}"
 
 
 RULES: dict[str, Rule] = {

@@ -27,6 +27,7 @@ SAME_SIGMA = 1e-3
 FARTHEST = 4.0  # times the distance of the last two anchors that a residual is carried at most
 DAMPING = 0.75  # until what would have been right was measured
 FORGETTING = 0.5
+HALF_MAX = torch.finfo(torch.float16).max
 
 
 class Offset(NamedTuple):
@@ -58,9 +59,10 @@ class Damping:
         """along, length: [samples], see `Offset`."""
         if self._along is None or self._along.shape != along.shape:
             self._along, self._weight = torch.zeros_like(along), torch.zeros_like(along)
-        weight = torch.where(length > TINY, FORGETTING, 0.0)
         # Relative to the step, so that large early residuals do not outweigh all later ones.
-        self._along = (1 - weight) * self._along + weight * along / (length + TINY)
+        right = along / (length + TINY)
+        weight = torch.where((length > TINY) & right.isfinite(), FORGETTING, 0.0)
+        self._along = (1 - weight) * self._along + weight * right.nan_to_num(0, 0, 0)
         self._weight = (1 - weight) * self._weight + weight
 
     @property
@@ -69,6 +71,11 @@ class Damping:
         if self.fixed is not None or self._along is None:
             return DAMPING if self.fixed is None else self.fixed
         return torch.where(self._weight > 0, (self._along / (self._weight + TINY)).clamp(0, 1), DAMPING)
+
+
+def bounded(h: Tensor) -> Tensor:
+    """h, in place, within what half precision can hold: models clip there, and infinity would become NaN."""
+    return h.clamp_(-HALF_MAX, HALF_MAX) if h.dtype == torch.float16 else h
 
 
 def per_sample(number: float | Tensor) -> float | Tensor:
@@ -116,14 +123,14 @@ class History:
         if difference is None:
             return y
         far = per_sample(damping) * self._ahead(sigma)
-        if isinstance(far, Tensor):
-            return y.addcmul_(difference, far.to(h.dtype))
-        return y.add_(difference, alpha=far)
+        return bounded(y.addcmul_(difference, far.to(h.dtype)) if isinstance(far, Tensor) else
+                       y.add_(difference, alpha=far))  # fmt: skip
 
     def offset(self, residual: Tensor, h: Tensor | None, sigma: float, damping: float | Tensor, rows: slice) -> Offset:
         """By how much predicting `residual` would have been off, on these rows of the tokens."""
-        missed = (self._rest(residual, h) - self.residual(residual.device))[:, rows].float()
-        size, difference = norm(residual[:, rows]), self.difference(residual.device)
+        residual, h = residual[:, rows], None if h is None else h[:, rows]
+        missed = self._rest(residual, h).float() - self.residual(residual.device)[:, rows].float()
+        size, difference = norm(residual), self.difference(residual.device)
         if difference is None:
             nothing = torch.zeros(len(residual), device=residual.device)
             return Offset(norm(missed), size, nothing, nothing)
@@ -151,10 +158,10 @@ class History:
         distance, same = sigma - self.sigma, SAME_SIGMA * sigma
         if isinstance(distance, float):
             if abs(distance) > same:
-                self._difference, self.distance = self.store.put(new - self.residual(new.device)), distance
+                self._difference, self.distance = self.store.put(bounded(new - self.residual(new.device))), distance
             return
         moved, before = distance.abs() > same, self.difference(new.device)
-        self._difference = self.store.put(torch.where(moved, new - self.residual(new.device), before))
+        self._difference = self.store.put(torch.where(moved, bounded(new - self.residual(new.device)), before))
         self.distance = torch.where(moved, distance, self.distance)
 
     def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:

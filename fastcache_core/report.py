@@ -13,7 +13,8 @@ from torch import Tensor
 SCHEMA = "fastcache.report/1"
 # Reasons that hold in every run, which therefore do not explain why a run skipped nothing.
 UNTELLING = ("computed: warm-up", "computed: the last evaluation", "computed: the first block is")
-EXPECTED = "expected error"  # the measure that is reported as error_expected; others are changes
+# Measures that are reported as error_expected; others are changes.
+EXPECTED, SUM = "expected error", "sum of expected errors"
 
 
 @dataclass
@@ -39,7 +40,8 @@ class EvaluationRecord:
             return np.zeros(shape, bool)
         computed = np.full(shape, self.tokens_all)
         for mask in self.tokens_masks:
-            computed |= mask.cpu().numpy()
+            # Of several views in one batch, each with a mask of its own, a token counts as computed if it was in one.
+            computed |= mask.cpu().numpy().reshape(-1, *shape).any(axis=0)
         return computed
 
 
@@ -115,14 +117,23 @@ class Report:
         telling = [text for text in reasons if not text.startswith(UNTELLING)] or reasons
         if not telling:
             return "Nothing was skipped: no block of this model was reached."
-        why = max(telling, key=telling.count).removeprefix("computed: ")
-        measure, above, _ = why.partition(" above ")
-        seen = [value for e in self.evaluations for value in (e.expected if measure == EXPECTED else e.change)]
-        smallest = min((value for value in seen if value is not None), default=None)
-        if above and smallest is not None:
-            threshold = self.run.get("block_threshold", 0)
-            return f"Nothing was skipped; smallest {measure} seen {smallest:.3f}, block_threshold {threshold:g}."
+        why = max(telling, key=telling.count)
+        measure, above, threshold = why.removeprefix("computed: ").partition(" above ")
+        seen = self._seen(measure, self.reason_texts.index(why)) if above else []
+        if seen:
+            return f"Nothing was skipped; smallest {measure} seen {min(seen):.3g}, block_threshold {threshold}."
+        why = why.removeprefix("computed: ")
         return f"Nothing was skipped: {why}."
+
+    def _seen(self, measure: str, reason: int) -> list[float]:
+        """What was held against the threshold where blocks were computed for this reason."""
+        seen = []
+        for e in self.evaluations:
+            rows = zip(e.reason, e.expected if measure in (EXPECTED, SUM) else e.change, strict=True)
+            values = [value for why, value in rows if why == reason and value is not None]
+            # Shares of the work are not told apart here: a mean stands for the weighted sum.
+            seen += [sum(values) / len(values)] if measure == SUM and values else values
+        return seen
 
     def _token_bits(self) -> tuple[int, list[str]]:
         """Samples, and per evaluation the base64 of packed bits [samples, tokens]."""

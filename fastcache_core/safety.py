@@ -79,7 +79,9 @@ class Safety:
     def _step_down(self, short: str) -> None:
         run, lower = self.run, STEP_DOWN.get(self.run.cut.level)
         if run.decider.selecting:
-            run.decider.selecting = False
+            run.decider.give_up_tokens()
+            for branch in run.state.branches.values():
+                branch.keys_values.clear()
             run.report.note(f"Tokens are not selected: {short}.")
         elif lower is None or self.separate:
             self._switch_off(short)
@@ -96,8 +98,9 @@ class Safety:
         entries = {name: entries[name] for name in residuals}
         again = run.memory.predict(branches, site, entries, run.sigma, 0.0)
         for name, y in again.items():
-            largest = torch.stack([part[name].abs().amax() for part in (entries, residuals, out)]).amax()
-            rounding = torch.finfo(y.dtype).eps * largest.float() + torch.finfo(torch.float32).tiny
+            kept = torch.cat([branch.histories[site, name].residual(y.device) for branch in branches])
+            largest = torch.stack([part.abs().amax() for part in (entries[name], residuals[name], out[name], kept)])
+            rounding = torch.finfo(y.dtype).eps * largest.amax().float() + torch.finfo(torch.float32).tiny
             run.decider.checks.append((y - out[name]).abs().amax().float() / (TOLERATED * rounding))
 
     def cut_at(self, level: str, why: str | None = None) -> None:
@@ -113,4 +116,5 @@ class Safety:
     def _switch_off(self, why: str) -> None:
         self.off = why
         self.run.state.clear()
+        self.run.decider.leads.clear()
         self.run.report.note(f"FastCache is off for this run: {why}.")

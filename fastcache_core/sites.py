@@ -32,7 +32,9 @@ def level_of(config: FastCacheConfig, separate: str | None) -> str:
     wanted = config.block_cache.level
     if separate and wanted != "model_output":
         return "block"
-    return "stack" if wanted == "auto" else wanted
+    if wanted == "auto":
+        return "block" if config.block_cache.block_thresholds.strip() else "stack"
+    return wanted
 
 
 class Cut:

@@ -40,7 +40,7 @@ def gather_tokens(h: Tensor, rows: Tensor) -> Tensor:
 
 def scatter_tokens(h: Tensor, rows: Tensor, values: Tensor) -> None:
     """Write values [samples, k, width] into h's rows, in place; h must be ours."""
-    h.scatter_(1, rows[..., None].expand(-1, -1, h.shape[-1]), values)
+    h.scatter_(1, rows[..., None].expand(-1, -1, h.shape[-1]), values.to(h.dtype))
 
 
 def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig) -> Tensor:

@@ -8,10 +8,11 @@ called as before, because ours are laid over them only then.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -36,7 +37,7 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
-MODEL_OUTPUT = "model_output"
+MODEL_OUTPUT, WHOLE_MODEL = "model_output", "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,14 @@ class Sampling:
             guider.model_options = original
             report = session.run.report if isinstance(session, Session) else session
             report.seconds_total = time.perf_counter() - begun
+            self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        try:
             self.report = report.to_json()
             log.log(logging.ERROR if report.failed else logging.INFO, log_line(self.report))
+        except Exception:  # a report must not cost the image
+            log.exception("FastCache: the run is over, but its report could not be written.")
 
     def _open(self, guider: Any, sigmas: list[float]) -> Session | Report:
         """A session, or the report that says why this run is left alone."""
@@ -94,6 +101,8 @@ class Sampling:
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
         if family is None and self.config.block_cache.level != MODEL_OUTPUT:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
+        if family is not None and not family.blocks(model):
+            reason = f"This {type(model).__name__} has no blocks; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, sigmas)
         report = Report(run=self.config.describe() | {"family": family.name if family else None})
@@ -159,15 +168,15 @@ class Session:
         Otherwise torch would compile our decisions too, anew for every other outcome; and a graph compiled without
         FastCache would be used again with it, because ComfyUI keeps torch from looking at transformer_options.
         """
-        ours = wrappers.get(WrappersMP.APPLY_MODEL, {})
+        compiling = wrappers.get(WrappersMP.APPLY_MODEL, {})
         settings = model_options.get(TORCH_COMPILE_KWARGS)
-        if COMPILE_KEY not in ours or settings is None:
+        if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
         names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.family.blocks(self.model)]
         blocks = {
             f"diffusion_model.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names
         }
-        ours[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
+        compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
     def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
         """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
@@ -207,7 +216,7 @@ class Session:
         It changes more slowly than the denoised image, and is the model's own output where that is noise or velocity.
         """
         denoised: list[Tensor] = []
-        divisor = sigma.reshape(-1, *[1] * (x.ndim - 1))
+        divisor = torch.where(sigma > 0, sigma, 1.0).reshape(-1, *[1] * (x.ndim - 1))
 
         def compute(streams: Streams, attending: Attending | None) -> Streams:
             denoised.append(executor(x, sigma, *args, **kwargs))
@@ -215,7 +224,8 @@ class Session:
 
         tokens = as_tokens(x)
         everything = Span(0, tokens.shape[1], tokens.shape[1])
-        self.run.report.grid = (1, *x.shape[2:])[-3:] if x.ndim > 3 else (1, 1, tokens.shape[1])
+        if not any(self.run.report.grid):
+            self.run.report.grid = (1, *x.shape[2:])[-3:] if x.ndim > 3 else (1, 1, tokens.shape[1])
         moved = self.run.run_block(BlockCall(0, {"x": tokens}, ("x", everything), everything, compute))["x"]
         return denoised[0] if denoised else x - divisor * (moved.transpose(1, 2).reshape(x.shape) - x)
 
@@ -265,6 +275,12 @@ def context_window(model_options: Mapping[str, Any]) -> Hashable:
     """Which frames this pass sees, or None when it sees all of them."""
     window = model_options.get("transformer_options", {}).get("context_window")
     return None if window is None else freeze(window.index_list)
+
+
+def compiled_parts(wrappers: Sequence[Callable]) -> set[str]:
+    """Names of the model's parts that ComfyUI's wrappers for torch.compile put compiled ones in place of."""
+    found = [inspect.getclosurevars(wrapper).nonlocals.get("compiled_module_dict", {}) for wrapper in wrappers]
+    return {name for parts in found for name in parts}
 
 
 @contextmanager

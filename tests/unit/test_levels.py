@@ -82,7 +82,7 @@ def test_one_synchronisation_per_evaluation_for_every_rule_and_level(rule, level
     blocks, states = [toys.attend(i, 4) for i in range(6)], toys.trajectory(7)
     run = toys.make_run(blocks, SIGMAS, 0.5, rule=rule, level=level)
     sample(run, blocks, states, (("a", "bb"),))
-    assert run.decider.synchronisations == 7
+    assert run.decider.synchronisations == 6  # the first evaluation has nothing to read: sigma is a number here
 
 
 def test_first_block_needs_three_hidden_states_per_branch():
@@ -189,3 +189,54 @@ def test_a_batch_of_different_images_equals_its_single_runs(predictor, level):
         for both, one in zip(together, alone, strict=True):
             for key in ("a", "bb"):
                 torch.testing.assert_close(both[key][i : i + 1], one[key], rtol=1e-4, atol=1e-5)
+
+
+def evaluate_views(run, block, sigma, images):
+    """Views of different parts of the picture in one batch, each with its own image."""
+    names = [str(i) for i in range(len(images))]
+    run.begin_evaluation(sigma)
+    run.begin_call(names, names)
+    streams = {"img": torch.cat(images), "txt": torch.ones(len(images), toys.TEXT, 4)}
+    for index, one in enumerate(block):
+        streams = run.run_block(toys.block_call(index, one, sigma, streams))
+    run.end_evaluation()
+    return streams["img"].chunk(len(images))
+
+
+def test_tokens_of_several_views_in_one_batch_are_selected_and_reported():
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, token_threshold=1e-4, selector={"refresh_interval": 9})
+    run.report.grid = (1, 2, 3)
+    for i, sigma in enumerate(SIGMAS[:-1]):
+        moving = states[0].clone()
+        moving[0, 3] += i
+        resting, seen = evaluate_views(run, blocks, sigma, [states[0].clone(), moving])
+    assert any("partial" in text for text in run.report.reason_texts)
+    assert torch.isfinite(seen).all() and torch.isfinite(resting).all()
+    report = run.report.to_json()
+    assert report["tokens"]["samples"] == 1 and min(row[0] for row in report["computed"]) < 1
+
+
+def test_first_block_looks_at_every_view_of_a_batch():
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    for order in (1, -1):
+        run = toys.make_run(blocks, SIGMAS, 0.1, rule="first_block")
+        for i, sigma in enumerate(SIGMAS[:-1]):
+            changing = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(i))
+            evaluate_views(run, blocks, sigma, [torch.ones(1, 6, 4), changing][::order])
+        assert computed(run) == [1] * 7 and run.report.computed_fraction == 1
+
+
+def test_a_conditioning_that_comes_back_teaches_nothing_wrong():
+    """Its anchor is old, the others' is not: its error says nothing about predicting over one evaluation."""
+    blocks, states = [toys.attend(0, 4)], toys.trajectory(12)
+    sigmas = [1 - i / 12 for i in range(12)] + [0.0]
+
+    def realised(late):
+        run = toys.make_run(blocks, sigmas, 1e-9, rule="significance")
+        for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+            toys.evaluate(run, blocks, sigma, img.clone(), (("a",), ("bb",)) if late(i) else (("a",),))
+        run.finish()
+        return run.report.to_json()["error_realised"][8][0]
+
+    assert realised(lambda i: not 3 <= i < 8) == pytest.approx(realised(lambda i: False), rel=1e-4)

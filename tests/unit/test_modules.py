@@ -79,6 +79,16 @@ def test_a_toy_transformer_samples_faster_and_close_and_is_left_as_it_was(thresh
     assert torch.equal(sample(dit, noise), reference)
 
 
+def test_while_gradients_are_recorded_everything_is_computed():
+    dit, noise, run = ToyDiT(), torch.randn(1, 16, 4), make_run(0.5)
+    with cached_blocks(run, dit.transformer_blocks, **STREAMS):
+        out = sample.__wrapped__(dit, noise, run)
+    out.sum().backward()
+    assert run.report.computed_fraction == 1 and run.state.nbytes == 0
+    assert "Gradients are recorded" in run.report.notes[0]
+    assert dit.inward.weight.grad is not None
+
+
 def test_blocks_are_put_back_when_sampling_fails():
     dit = ToyDiT()
     own = dit.transformer_blocks[2].forward = lambda hidden_states, encoder_hidden_states, temb: 1 / 0

@@ -66,15 +66,17 @@ def test_expected_errors_of_what_is_predicted_add_up_to_no_more_than_the_thresho
     sites = [SITE._replace(error=error, share=share) for error, share in ((0.4, 0.25), (0.1, 0.5), (0.2, 0.25))]
     assert predicted(sites, threshold=0.19) == [False] * 3  # weighted they are 0.1, 0.05 and 0.05
     assert predicted(sites, threshold=0.21) == [True] * 3
-    held = [sites[0]._replace(threshold=0.3), *sites[1:]]  # computed whatever the others are, so it adds nothing
+    assert "sum of expected errors above 0.19" in reasons_to_compute(FACTS, sites, BlockCacheConfig(0.19))[0]
+    held = [sites[0]._replace(threshold=0.3), *sites[1:]]  # judged alone, so it adds nothing
     assert predicted(held, threshold=0.11) == [False, True, True]
     assert predicted(held, threshold=0.09) == [False] * 3
 
 
-def test_a_block_with_a_threshold_of_its_own_is_held_to_it_as_well():
+def test_a_block_with_a_threshold_of_its_own_is_held_to_that_alone():
     sites = [SITE._replace(error=0.2, share=0.1, threshold=own) for own in (None, 0.1, 0.3)]
     assert predicted(sites, threshold=0.1) == [True, False, True]
-    assert "block_thresholds" in reason(sites[1], threshold=0.1)
+    assert predicted(sites, threshold=0.01) == [False, False, True]
+    assert "expected error above 0.1" in reason(sites[1], threshold=5.0)
 
 
 def test_without_a_measured_error_significance_computes():

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 
 import numpy as np
 import pytest
@@ -54,8 +55,10 @@ def test_token_bits_say_which_tokens_were_computed():
 )
 def test_a_run_without_skips_says_how_close_it_came(rule, measure, array):
     report = sampled(block_threshold=1e-6, rule=rule).to_json()
-    smallest = min(c for row in report[array] for c in row if c is not None)
-    assert report["notes"] == [f"Nothing was skipped; smallest {measure} seen {smallest:.3f}, block_threshold 1e-06."]
+    (note,) = report["notes"]
+    smallest = min(row[-1] for row in report[array][2:-1])  # without warm-up and the last, which always are computed
+    told = re.fullmatch(rf"Nothing was skipped; smallest {measure} seen (\S+), block_threshold 1e-06\.", note)
+    assert float(told[1]) == pytest.approx(smallest, rel=1e-2)
     assert report["notes"][0] in log_line(report)
 
 

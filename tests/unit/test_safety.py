@@ -94,6 +94,100 @@ def test_a_budget_for_nothing_switches_off_and_says_so():
     assert run.state.nbytes == 0
 
 
+def evaluate_with_additions(run, blocks, sigma, img, rows):
+    """One evaluation of two conditionings in which somebody adds to these rows between the first two blocks."""
+    run.begin_evaluation(sigma)
+    run.begin_call(["a", "bb"])
+    streams = {"img": torch.cat([img, img]), "txt": toys.text_of(["a", "bb"], img)}
+    for index, block in enumerate(blocks):
+        if index == 1:
+            streams["img"] = streams["img"].clone()
+            streams["img"][rows] += 1.0
+        streams = run.run_block(toys.block_call(index, block, sigma, streams))
+    run.end_evaluation()
+    return streams["img"]
+
+
+def test_what_is_added_to_one_conditioning_only_is_noticed():
+    blocks, states = [toys.add(1.0), toys.add(2.0), toys.add(3.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 1.0)
+    for sigma, img in zip(SIGMAS[:-1], states, strict=True):
+        out = evaluate_with_additions(run, blocks, sigma, img, slice(1, 2))
+    torch.testing.assert_close(out, torch.cat([states[-1] + 6.0, states[-1] + 7.0]))
+    assert run.report.run["level"] == "block"
+
+
+def test_a_step_to_single_blocks_in_mid_run_keeps_to_the_budget_too():
+    blocks, states = [toys.add(float(i)) for i in range(8)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 1.0, memory_budget=lambda: 4 * 2 * IMAGE)  # enough for the stack of two
+    for sigma, img in zip(SIGMAS[:-1], states, strict=True):
+        out = evaluate_with_additions(run, blocks, sigma, img, slice(0, 2))
+        torch.testing.assert_close(out, torch.cat([img, img]) + 29.0)
+    assert "something adds to the hidden state" in run.report.notes[0]
+    assert "FastCache is off for this run" in run.report.notes[1]
+    assert run.report.cache_bytes_peak <= 4 * 2 * IMAGE
+
+
+def test_the_budget_is_what_was_free_before_anything_was_kept():
+    """Free memory shrinks with what is kept; that must not be held against what is kept."""
+    blocks, states = [toys.add(1.0)] * 2, toys.trajectory(7)
+    free = 4 * 2 * IMAGE + 10
+    run = toys.make_run(blocks, SIGMAS, 1.0, memory_budget=lambda: free - run.state.nbytes)
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], states, strict=True)):
+        toys.evaluate(run, blocks, sigma, img.clone(), (("a",), ("bb",)) if i > 0 else (("a",),))
+    assert run.report.computed_fraction < 1 and run.report.notes == []
+
+
+def test_keys_and_values_go_when_tokens_are_given_up():
+    blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7)
+    for state in states:
+        state[:, 2] = states[0][:, 2]
+    run = toys.make_run(blocks, SIGMAS, 0.0, 1e-4, memory_budget=lambda: 3000)
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], states, strict=True)):
+        toys.evaluate(run, blocks, sigma, img.clone(), (("a",),) if i < 4 else (("a",), ("bb",), ("ccc",)))
+    assert any("partial" in text for text in run.report.reason_texts)
+    assert run.report.notes[-1].startswith("Tokens are not selected")
+    assert not any(branch.keys_values for branch in run.state.branches.values())
+
+
+def test_half_precision_that_overflows_heals_and_is_never_handed_out():
+    """One channel swings from end to end of what float16 holds: its differences do not fit."""
+
+    def block(streams, sigma, attending):
+        swing = 60000.0 if round(sigma * 10) % 2 else -60000.0
+        return {name: torch.full_like(h, 1.0).index_fill_(2, torch.tensor([0]), swing) for name, h in streams.items()}
+
+    states = [img.half() for img in toys.trajectory(7)]
+    run = toys.make_run([block], SIGMAS, 10.0, rule="interval", interval=2, damping=None)
+    outputs = sample(run, [block], states)
+    assert 0 in computed(run)
+    assert all(out["cond"].isfinite().all() for out in outputs)
+
+
+def test_nothing_passes_once_the_evaluation_is_over():
+    blocks, states = [toys.add(1.0), toys.add(2.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, 1.0)
+    for sigma, img in zip(SIGMAS[:3], states, strict=False):
+        toys.evaluate(run, blocks, sigma, img)
+    assert computed(run)[2] == 0 and not run.passes(1)
+
+
+def test_a_stream_that_changes_its_size_is_left_out():
+    def block(streams, sigma, attending):
+        return {"img": streams["img"] + 1.0, "txt": streams["txt"][:, :1]}
+
+    run = toys.make_run([block, toys.add(1.0)], SIGMAS, 1.0, level="block")
+    for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
+        out = toys.evaluate(run, [block, toys.add(1.0)], sigma, img.clone())["cond"]
+        torch.testing.assert_close(out, img + 2.0)
+
+
+def test_no_tokens_at_all_are_left_alone():
+    run = toys.make_run([toys.add(1.0)], SIGMAS, 1.0, 0.1)
+    for sigma in SIGMAS[:-1]:
+        assert toys.evaluate(run, [toys.add(1.0)], sigma, torch.zeros(1, 0, 4))["cond"].shape == (1, 0, 4)
+
+
 def test_tokens_are_the_first_to_be_given_up_for_memory():
     blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7)
     run = toys.make_run(blocks, SIGMAS, 1.0, 1e-4, memory_budget=lambda: 2 * IMAGE)
