@@ -31,7 +31,8 @@ class BlockCall:
 
     streams: hidden states by name, [rows, tokens, width], rows = branches * samples. image: the stream that holds the
     image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
-    runs the real block. no_tokens: why tokens cannot be selected here, or None.
+    runs the real block; a model's last block may return the image's stream only. no_tokens: why tokens cannot be
+    selected here, or None.
     """
 
     index: int

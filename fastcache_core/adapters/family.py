@@ -40,10 +40,11 @@ class Family:
     """A family of diffusion transformers.
 
     classes: qualified names of its model classes. image_first: whether image tokens come before text tokens in the
-    attention's sequence, told from the model. references: where extra image tokens (reference latents) lie. grid: image
-    tokens as (frames, rows, columns), from the model and the shape of its input. position: the argument that holds the
-    rotary table [1 or rows, 1, tokens, ...]. masks: attention masks. ungathered: arguments that would have to be cut
-    to the active tokens as well and cannot; when one of them is set, tokens are not selected.
+    attention's sequence, told from the model. references: where extra image tokens (reference latents) lie: `before` or
+    `after` the image's, or `anywhere`, which makes all of them image tokens. no_tokens: why none are selected. grid:
+    image tokens as (frames, rows, columns), from the model and the shape of its input. position: the argument that
+    holds the rotary table [1 or rows, 1, tokens, ...]. masks: attention masks. ungathered: arguments that would have to
+    be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Family:
     grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
     image_first: Callable[[nn.Module], bool] = lambda model: False
     references: str = "after"
+    no_tokens: str | None = None
     position: str = "pe"
     masks: tuple[str, ...] = ("attn_mask",)
     ungathered: tuple[str, ...] = ()
@@ -90,9 +92,10 @@ class Layout:
     @classmethod
     def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], args: Arguments) -> Layout:
         """From the input's shape and the arguments of the first block, whose streams are separate."""
-        image, text = (args[name].shape[1] for name in family.lists[0].streams[:2])
-        grid = family.grid(model, shape)
-        known = grid[0] * grid[1] * grid[2] <= image
+        image, *others = (args[name].shape[1] for name in family.lists[0].streams)
+        text, grid = sum(others), family.grid(model, shape)
+        tokens = grid[0] * grid[1] * grid[2]
+        known = tokens == image or (tokens < image and family.references != "anywhere")
         return cls(grid if known else (1, 1, image), image, text, family.image_first(model))
 
     def spans(self, family: Family, joint: bool) -> tuple[Span, Span]:
@@ -122,7 +125,7 @@ def block_call(
             if attending.rows is not None:
                 edited |= cut_to_rows(family, block_list, args, attending)
         out = run(edited)
-        return {name: out[name] for name in streams}
+        return {name: out[name] for name in streams if out.get(name) is not None}
 
     stream, sequence = layout.spans(family, block_list.joint)
     streams = {name: args[name] for name in block_list.streams}
@@ -132,6 +135,8 @@ def block_call(
 
 def why_no_tokens(family: Family, block_list: BlockList, args: Arguments) -> str | None:
     """Why a block with these arguments cannot be run on some of its tokens only, or None."""
+    if family.no_tokens:
+        return family.no_tokens
     named = [name for name in family.ungathered if args.get(name) is not None]
     if named:
         return f"{named[0]} gives tokens modulations of their own"

@@ -9,14 +9,23 @@ from demo.graphs import Graph, node
 
 from .graphs import sample, toy_graph
 
+FLUX_BLOCKS = [*(f"double {i}" for i in range(2)), *(f"single {i}" for i in range(3))]
+BLOCKS = {
+    "flux": FLUX_BLOCKS,
+    "chroma": FLUX_BLOCKS,
+    "qwen_image": [f"double {i}" for i in range(5)],
+    "sd3": [f"double {i}" for i in range(5)],
+    "wan": [f"double {i}" for i in range(5)],
+}
 
-@pytest.mark.parametrize("family", ["flux", "chroma"])
+
+@pytest.mark.parametrize("family", BLOCKS)
 def test_a_supported_family_skips_blocks_and_is_exact_when_it_does_not(server, family):
     reference, _ = sample(server, toy_graph(family))
     idle, report = sample(server, toy_graph(family, {"block_threshold": 1e-6}))
     assert np.array_equal(idle, reference)
     assert report["run"]["family"] == family
-    assert report["blocks"] == [*(f"double {i}" for i in range(2)), *(f"single {i}" for i in range(3))]
+    assert report["blocks"] == BLOCKS[family]
     assert report["tokens"]["grid"] == [1, 16, 16]
     _, report = sample(server, toy_graph(family, {"block_threshold": 10.0}))
     assert report["computed_fraction"] < 0.7
@@ -59,6 +68,14 @@ def test_tokens_are_selected_with_keys_and_values_of_all(server, family):
     some, report = sample(server, toy_graph(family, {"block_threshold": 0.0, "token_threshold": 0.02}))
     assert 0.2 < report["computed_fraction"] < 1, report["notes"]
     assert np.isfinite(some).all()
+
+
+@pytest.mark.parametrize("family", ["qwen_image", "sd3", "wan"])
+def test_families_without_token_selection_say_why_and_go_on(server, family):
+    reference, _ = sample(server, toy_graph(family))
+    latents, report = sample(server, toy_graph(family, {"block_threshold": 0.0, "token_threshold": 0.02}))
+    assert np.array_equal(latents, reference)
+    assert report["notes"][0].startswith("Tokens are not selected: ")
 
 
 def test_an_unsupported_model_runs_unpatched_and_says_so(server):

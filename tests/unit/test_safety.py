@@ -182,6 +182,19 @@ def test_a_stream_that_changes_its_size_is_left_out():
         torch.testing.assert_close(out, img + 2.0)
 
 
+@pytest.mark.parametrize("level", ["block", "span", "stack"])
+def test_a_last_block_that_returns_no_text(level):
+    def last(streams, sigma, attending):
+        return {"img": streams["img"] + 1.0}
+
+    blocks = [toys.add(1.0), toys.add(2.0), last]
+    run = toys.make_run(blocks, SIGMAS, 1.0, level=level)
+    for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
+        out = toys.evaluate(run, blocks, sigma, img.clone())["cond"]
+        torch.testing.assert_close(out, img + 4.0)
+    assert 0 in computed(run)
+
+
 def test_no_tokens_at_all_are_left_alone():
     run = toys.make_run([toys.add(1.0)], SIGMAS, 1.0, 0.1)
     for sigma in SIGMAS[:-1]:

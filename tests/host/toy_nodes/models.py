@@ -42,6 +42,38 @@ FLUX_LIKE = {
 }
 WIDE = FLUX_LIKE | {"hidden_size": 512, "num_heads": 16, "depth_single_blocks": 4}
 CHROMA = FLUX_LIKE | {"in_channels": 12, "out_channels": 12}  # counted after patching, unlike Flux's
+QWEN_IMAGE = {
+    "image_model": "qwen_image",
+    "in_channels": 64,
+    "out_channels": 16,
+    "num_layers": 5,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": CONTEXT,
+    "axes_dims_rope": (8, 12, 12),
+}
+WAN = {
+    "image_model": "wan2.1",
+    "model_type": "t2v",
+    "dim": 64,
+    "ffn_dim": 128,
+    "num_heads": 2,
+    "num_layers": 5,
+    "text_dim": CONTEXT,
+    "in_dim": 16,
+    "out_dim": 16,
+}
+SD3 = {
+    "in_channels": 16,
+    "patch_size": 2,
+    "depth": 5,
+    "input_size": None,
+    "adm_in_channels": POOLED,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": CONTEXT, "out_features": 320}},
+    "pos_embed_max_size": 32,
+    "pos_embed_scaling_factor": None,
+    "num_patches": 1024,
+}
 UNET = {
     "in_channels": 4,
     "out_channels": 4,
@@ -64,6 +96,9 @@ TOYS: dict[str, tuple[str, str | None, dict[str, Any], tuple[str, str] | None]] 
     "flux": ("Flux", "ChromaRadiance", FLUX_LIKE, ("comfy.ldm.flux.model", "FluxParams")),
     "flux_wide": ("Flux", "ChromaRadiance", WIDE, ("comfy.ldm.flux.model", "FluxParams")),
     "chroma": ("Chroma", "ChromaRadiance", CHROMA, ("comfy.ldm.chroma.model", "ChromaParams")),
+    "qwen_image": ("QwenImage", None, QWEN_IMAGE, None),
+    "sd3": ("SD3", None, SD3, None),
+    "wan": ("WAN21_T2V", None, WAN, None),
     "unet": ("SD15", None, UNET, None),
 }
 
@@ -86,6 +121,9 @@ def build(name: str) -> comfy.model_patcher.ModelPatcher:
     for parameter in model.diffusion_model.parameters():
         spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
         parameter.data = torch.randn(parameter.shape, generator=generator) * spread
+    for name, buffer in model.diffusion_model.named_buffers():
+        if name == "pos_embed":  # comes with the weights of a real model
+            buffer.copy_(torch.randn(buffer.shape, generator=generator))
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.ModelPatcher(model, device, device)
 

@@ -1,0 +1,21 @@
+"""Qwen-Image and Qwen-Image-Edit: text first in attention, reference latents after the image's tokens."""
+
+from torch import nn
+
+from .family import BlockList, Family
+
+BLOCKS = BlockList("transformer_blocks", "double_block", ("img", "txt"), joint=False)
+
+
+def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Sides are padded up to whole patches."""
+    return 1, -(-shape[-2] // model.patch_size), -(-shape[-1] // model.patch_size)
+
+
+QWEN_IMAGE = Family(
+    "qwen_image",
+    ("comfy.ldm.qwen_image.model.QwenImageTransformer2DModel",),
+    (BLOCKS,),
+    grid,
+    no_tokens="Qwen-Image's blocks do not show the mask of their attention",
+)
