@@ -90,6 +90,8 @@ class Report:
 
     def mark_tokens(self, shape: tuple[int, int], mask: Tensor | None) -> None:
         """A block computed the tokens of a boolean mask [samples, tokens], or all of them when it is None."""
+        if not any(self.grid):
+            self.grid = (1, 1, shape[1])
         record = self.evaluations[-1]
         record.tokens_shape = record.tokens_shape or shape
         if record.tokens_shape != shape:

@@ -28,6 +28,7 @@ from ..fastcache_core.adapters.family import Layout, block_call
 from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
+from ..fastcache_core.modules import cached_blocks
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
 
@@ -37,7 +38,7 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
-MODEL_OUTPUT, WHOLE_MODEL = "model_output", "diffusion_model"
+MODEL_OUTPUT, WHOLE_MODEL, FORWARD = "model_output", "diffusion_model", "forward"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,9 @@ class Sampling:
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
         if family is None and self.config.block_cache.level != MODEL_OUTPUT:
             reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
+        compiling = guider.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY)
+        if compiling and family is not None and family.route == FORWARD:
+            reason = f"{type(model).__name__} is compiled, which is not supported here; it runs without FastCache."
         if family is not None and not family.blocks(model):
             reason = f"This {type(model).__name__} has no blocks; it runs without FastCache."
         if reason is None:
@@ -154,7 +158,7 @@ class Session:
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
-        if self.whole:
+        if self.whole or self.family.route == FORWARD:
             return ours
         patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
         for index, (block_list, i, _) in enumerate(self.family.blocks(self.model)):
@@ -208,7 +212,17 @@ class Session:
             self.run.begin_call([])
             self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
         self.shape, self.layout = tuple(x.shape), None
-        return self._predict_model(executor, x, *args, **kwargs) if self.whole else executor(x, *args, **kwargs)
+        if self.whole:
+            return self._predict_model(executor, x, *args, **kwargs)
+        with self._blocks_reached():
+            return executor(x, *args, **kwargs)
+
+    def _blocks_reached(self) -> AbstractContextManager:
+        """Where the model knows no patches_replace, its blocks' forward goes through the engine during this call."""
+        if self.family.route != FORWARD:
+            return nullcontext()
+        (block_list,) = self.family.lists
+        return cached_blocks(self.run, getattr(self.model, block_list.attribute), block_list.streams)
 
     def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.

@@ -1,7 +1,7 @@
 """What there is to know about a family, and how its block arguments become a `BlockCall`.
 
-The route is ComfyUI's `patches_replace["dit"]`: a patch gets the block's arguments as a dict and a function that runs
-the block on such a dict. Arguments are only read and replaced by name, so that new ones pass through untouched.
+The usual route is ComfyUI's `patches_replace["dit"]`: a patch gets the block's arguments as a dict and a function that
+runs the block on such a dict. Arguments are only read and replaced by name, so that new ones pass through untouched.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Family:
     `after` the image's, or `anywhere`, which makes all of them image tokens. no_tokens: why none are selected. grid:
     image tokens as (frames, rows, columns), from the model and the shape of its input. position: the argument that
     holds the rotary table [1 or rows, 1, tokens, ...]. masks: attention masks. ungathered: arguments that would have to
-    be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected.
+    be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected. route: how blocks
+    are reached, by ComfyUI's `patches_replace` or by their `forward`, for models that do not know the former; streams
+    are then named as forward's arguments are, and everything in the first one counts as image.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Family:
     position: str = "pe"
     masks: tuple[str, ...] = ("attn_mask",)
     ungathered: tuple[str, ...] = ()
+    route: str = "patches_replace"
 
     def blocks(self, model: nn.Module) -> list[tuple[BlockList, int, str]]:
         """Every block in order, as (its list, its index there, its name), e.g. (..., 3, "double 3")."""

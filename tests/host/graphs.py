@@ -85,7 +85,7 @@ def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size:
         model=[model, 0],
         positive=["positive", 0],
         negative=["negative", 0],
-        latent_image=["empty" if family in ("unet", "qwen_image", "sd3", "wan") else "pixels", 0],
+        latent_image=["empty" if family in ("unet", "lumina", "qwen_image", "sd3", "wan") else "pixels", 0],
         seed=3,
         steps=steps,
         cfg=cfg,

@@ -14,6 +14,7 @@ BLOCKS = {
     "flux": FLUX_BLOCKS,
     "chroma": FLUX_BLOCKS,
     "qwen_image": [f"double {i}" for i in range(5)],
+    "lumina": [f"layer {i}" for i in range(5)],
     "sd3": [f"double {i}" for i in range(5)],
     "wan": [f"double {i}" for i in range(5)],
 }
@@ -26,7 +27,7 @@ def test_a_supported_family_skips_blocks_and_is_exact_when_it_does_not(server, f
     assert np.array_equal(idle, reference)
     assert report["run"]["family"] == family
     assert report["blocks"] == BLOCKS[family]
-    assert report["tokens"]["grid"] == [1, 16, 16]
+    assert report["tokens"]["grid"] == ([1, 1, 262] if family == "lumina" else [1, 16, 16])
     _, report = sample(server, toy_graph(family, {"block_threshold": 10.0}))
     assert report["computed_fraction"] < 0.7
 
@@ -70,7 +71,7 @@ def test_tokens_are_selected_with_keys_and_values_of_all(server, family):
     assert np.isfinite(some).all()
 
 
-@pytest.mark.parametrize("family", ["qwen_image", "sd3", "wan"])
+@pytest.mark.parametrize("family", ["lumina", "qwen_image", "sd3", "wan"])
 def test_families_without_token_selection_say_why_and_go_on(server, family):
     reference, _ = sample(server, toy_graph(family))
     latents, report = sample(server, toy_graph(family, {"block_threshold": 0.0, "token_threshold": 0.02}))

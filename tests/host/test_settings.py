@@ -54,7 +54,7 @@ def test_the_papers_rule_skips_whatever_may_be_skipped(server):
 LEVELS = ("block", "span", "stack", "model_output")
 
 
-@pytest.mark.parametrize("family", ["flux", "chroma", "hunyuan_video", "qwen_image", "sd3", "wan"])
+@pytest.mark.parametrize("family", ["flux", "chroma", "hunyuan_video", "lumina", "qwen_image", "sd3", "wan"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_on_identical_input_prediction_equals_computing_at_every_level(server, family, level):
     repeated = [

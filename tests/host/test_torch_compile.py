@@ -76,3 +76,13 @@ def test_bypassed_after_a_compiled_run_nothing_is_left(server, without_fastcache
     assert report["computed_fraction"] < 0.8
     after, _ = sample(server, afresh(bypassed(compiled("before"))))
     assert quality(after, without_fastcache) > 80
+
+
+def test_a_compiled_model_whose_blocks_know_no_patches_is_left_alone_and_it_says_so(server):
+    graph = toy_graph("lumina", {"block_threshold": 10.0}, steps=9)
+    reference, _ = sample(server, bypassed(graph))
+    graph["compile"] = node("TorchCompileModel", model=["fastcache", 0], backend="cudagraphs")
+    graph["sample"]["inputs"]["model"] = ["compile", 0]
+    latents, report = sample(server, graph)
+    assert quality(latents, reference) > 80
+    assert report["notes"] == ["NextDiT is compiled, which is not supported here; it runs without FastCache."]

@@ -63,6 +63,20 @@ WAN = {
     "in_dim": 16,
     "out_dim": 16,
 }
+LUMINA = {
+    "image_model": "lumina2",
+    "in_channels": 16,
+    "patch_size": 2,
+    "dim": 64,
+    "n_layers": 5,
+    "n_refiner_layers": 1,
+    "n_heads": 2,
+    "n_kv_heads": 2,
+    "qk_norm": True,
+    "cap_feat_dim": CONTEXT,
+    "axes_dims": [8, 12, 12],
+    "axes_lens": [300, 512, 512],
+}
 SD3 = {
     "in_channels": 16,
     "patch_size": 2,
@@ -97,6 +111,7 @@ TOYS: dict[str, tuple[str, str | None, dict[str, Any], tuple[str, str] | None]] 
     "flux_wide": ("Flux", "ChromaRadiance", WIDE, ("comfy.ldm.flux.model", "FluxParams")),
     "chroma": ("Chroma", "ChromaRadiance", CHROMA, ("comfy.ldm.chroma.model", "ChromaParams")),
     "qwen_image": ("QwenImage", None, QWEN_IMAGE, None),
+    "lumina": ("Lumina2", None, LUMINA, None),
     "sd3": ("SD3", None, SD3, None),
     "wan": ("WAN21_T2V", None, WAN, None),
     "unet": ("SD15", None, UNET, None),
