@@ -27,9 +27,11 @@ from .tokens import active_indices, choose_active
 
 
 class SiteDecision(NamedTuple):
-    """predict or compute, and why. change, error: what the rule saw; damping: of the prediction, one
-    number or one a sample. anchor: the last
-    evaluation at which the site was not predicted; a branch that was not computed then has nothing to predict from."""
+    """Predict or compute, and why.
+
+    change, error: what the rule saw. damping: of the prediction, one number or one a sample. anchor: the last
+    evaluation at which the site was not predicted; a branch that was not computed then has nothing to predict from.
+    """
 
     predict: bool
     reason: str
@@ -205,7 +207,6 @@ class Decider:
             index=evaluation.index,
             is_last=sigma <= self.last_sigma * (1 + 1e-5),  # sigma comes back in float32
             in_window=low <= sigma <= high,
-            steps=self.steps,
             elements=h[0].numel(),
         )
 

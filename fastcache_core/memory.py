@@ -90,18 +90,18 @@ class Memory:
         sigma: float,
         damping: float | Tensor,
     ) -> list[Offset]:
-        """By how much predicting image tokens would have been off, for every branch; none where nothing is known."""
+        """By how much predicting image tokens would have been off, for every branch, whose histories must fit.
+
+        None of them where the image's size changed.
+        """
         name, span = (IMAGE, None) if self.cut.image_only(site) else call.image
         if name not in residuals:
-            return []
-        n, known = len(branches), [branch.histories.get((site, name)) for branch in branches]
-        parts = list(zip(known, residuals[name].chunk(n), entries[name].chunk(n), strict=True))
-        if not all(history is not None and history.fits(residual) for history, residual, _ in parts):
             return []
         tokens = call.tokens.shape[1]
         start, stop = (span.start, span.stop) if span else (0, tokens)
         rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
-        return [history.offset(residual, h, sigma, damping, rows) for history, residual, h in parts]
+        parts = zip(branches, residuals[name].chunk(len(branches)), entries[name].chunk(len(branches)), strict=True)
+        return [branch.histories[site, name].offset(r, h, sigma, damping, rows) for branch, r, h in parts]
 
     def remember(
         self,

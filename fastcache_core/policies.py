@@ -2,7 +2,8 @@
 None to predict it.
 
 A site is what is predicted at once: a block, a span of blocks, the whole stack. Adding a rule: write one function of
-this signature, name it in RULES and in config.RULES, say in MEASURES what it looks at, and give it a test.
+this signature, name it in RULES and in config.RULES, say in MEASURES what it looks at if it has a threshold, and give
+it a test.
 """
 
 from __future__ import annotations
@@ -22,13 +23,12 @@ class Facts:
     """What is known of an evaluation when it begins.
 
     index: evaluations before this one; is_last: the schedule's last sigma; in_window: inside start and end percent;
-    steps: length of the schedule; elements: numbers in the state of one sample.
+    elements: numbers in the state of one sample.
     """
 
     index: int
     is_last: bool
     in_window: bool
-    steps: int
     elements: int = 1
 
 
@@ -38,7 +38,7 @@ class SiteFacts(NamedTuple):
     change: relative change of the entry state accumulated since the site was computed, None if it never was;
     step: the same since the evaluation before. error: bound of the error of predicting it now, relative to its work,
     None before one was measured; share: its work, as a part of all sites'. skips: evaluations predicted in a row just
-    before this one. blocks: how many it has. threshold: its own, None where the general one holds.
+    before this one. threshold: its own, None where the general one holds.
     """
 
     change: float | None
@@ -54,8 +54,6 @@ Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None
 
 def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
     """Reasons to compute that hold for every rule and site."""
-    if facts.steps < config.min_steps:
-        return f"computed: {facts.steps} steps are too few to skip any, it takes {config.min_steps}"
     if facts.index < config.warmup_evaluations:
         return f"computed: warm-up, the first {config.warmup_evaluations} evaluations"
     if not facts.in_window:
@@ -114,18 +112,18 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     whose errors still fit was measured to be far worse, because the others then work on states that were predicted.
     Sites with a threshold of their own are held to that alone.
     """
-    shared = [site for site in sites if site.threshold is None and site.error is not None]
-    total = sum(site.share * site.error for site in shared)
-    too_much = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
-    too_much = too_much if total > config.threshold else None
-    return [too_much if site in shared else _alone(site) for site in sites]
+    shared = [site.share * site.error for site in sites if site.threshold is None and site.error is not None]
+    above = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
+    together = above if sum(shared) > config.threshold else None
 
+    def test(site: SiteFacts) -> str | None:
+        if site.error is None:
+            return "computed: no prediction error was measured yet"
+        if site.threshold is None:
+            return together
+        return None if site.error <= site.threshold else f"computed: {EXPECTED} above {site.threshold:g}"
 
-def _alone(site: SiteFacts) -> str | None:
-    """The answer for a site that does not count with the others."""
-    if site.error is None:
-        return "computed: no prediction error was measured yet"
-    return None if site.error <= site.threshold else f"computed: {EXPECTED} above {site.threshold:g}"
+    return [test(site) for site in sites]
 
 
 RULES: dict[str, Rule] = {
@@ -135,13 +133,11 @@ RULES: dict[str, Rule] = {
     "interval": interval_rule,
     "paper_chi_square": paper_chi_square_rule,
 }
-# What a rule holds against its threshold, in words.
+# What a rule holds against its threshold, in words; the others have none.
 MEASURES = {
     "significance": EXPECTED,
     "change": "change",
     "first_block": "change of the first block's work",
-    "interval": "evaluations since it was computed",
-    "paper_chi_square": "change since the evaluation before",
 }
 
 

@@ -67,6 +67,10 @@ class Report:
         n = len(self.blocks)
         self.evaluations.append(EvaluationRecord(None, np.zeros(n), np.zeros(n), *([None] * n for _ in range(4))))
 
+    def know_grid(self, grid: tuple[int, int, int]) -> None:
+        """How the tokens lie, as (frames, rows, columns); of several calls the first one counts."""
+        self.grid = self.grid if any(self.grid) else grid
+
     def note(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
@@ -90,8 +94,7 @@ class Report:
 
     def mark_tokens(self, shape: tuple[int, int], mask: Tensor | None) -> None:
         """A block computed the tokens of a boolean mask [samples, tokens], or all of them when it is None."""
-        if not any(self.grid):
-            self.grid = (1, 1, shape[1])
+        self.know_grid((1, 1, shape[1]))
         record = self.evaluations[-1]
         record.tokens_shape = record.tokens_shape or shape
         if record.tokens_shape != shape:

@@ -177,9 +177,7 @@ class Session:
         if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
         names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.family.blocks(self.model)]
-        blocks = {
-            f"diffusion_model.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names
-        }
+        blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names}
         compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
     def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -238,8 +236,8 @@ class Session:
 
         tokens = as_tokens(x)
         everything = Span(0, tokens.shape[1], tokens.shape[1])
-        if not any(self.run.report.grid):
-            self.run.report.grid = (1, *x.shape[2:])[-3:] if x.ndim > 3 else (1, 1, tokens.shape[1])
+        if x.ndim > 3:
+            self.run.report.know_grid((1, *x.shape[2:])[-3:])
         moved = self.run.run_block(BlockCall(0, {"x": tokens}, ("x", everything), everything, compute))["x"]
         return denoised[0] if denoised else x - divisor * (moved.transpose(1, 2).reshape(x.shape) - x)
 
@@ -282,7 +280,7 @@ class Session:
             self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
             return False
         self.layout = Layout.read(self.family, self.model, self.shape, args)
-        self.run.report.grid = self.run.report.grid if any(self.run.report.grid) else self.layout.grid
+        self.run.report.know_grid(self.layout.grid)
         return True
 
 

@@ -7,7 +7,7 @@ runs the block on such a dict. Arguments are only read and replaced by name, so 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,12 @@ from ..tokens import Span, gather_tokens
 
 Arguments = Mapping[str, Any]
 OVERRIDE = "optimized_attention_override"
+
+
+def padded_grid(shape: tuple[int, ...], patch: Sequence[int]) -> tuple[int, int, int]:
+    """(frames, rows, columns) of an input whose last axes are padded up to whole patches, the patch size of each."""
+    axes = [-(-length // p) for length, p in zip(shape[-len(patch) :], patch, strict=True)]
+    return tuple([1] * (3 - len(axes)) + axes)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,12 @@
 
 from torch import nn
 
-from .family import Family
+from .family import Family, padded_grid
 from .flux import DOUBLE, SINGLE
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Axes are padded up to whole patches, as the patch embedding does."""
-    patch = model.patch_size
-    axes = [-(-length // p) for length, p in zip(shape[-len(patch) :], patch, strict=True)]
-    return tuple([1] * (3 - len(axes)) + axes)
+    return padded_grid(shape, model.patch_size)
 
 
 def image_first(model: nn.Module) -> bool:

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from .family import BlockList, Family
+from .family import BlockList, Family, padded_grid
 
 BLOCKS = BlockList("layers", "layer", ("x",), joint=True)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return 1, -(-shape[-2] // model.patch_size), -(-shape[-1] // model.patch_size)
+    return padded_grid(shape, [model.patch_size] * 2)
 
 
 LUMINA = Family(

@@ -2,14 +2,13 @@
 
 from torch import nn
 
-from .family import BlockList, Family
+from .family import BlockList, Family, padded_grid
 
 BLOCKS = BlockList("transformer_blocks", "double_block", ("img", "txt"), joint=False)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Sides are padded up to whole patches."""
-    return 1, -(-shape[-2] // model.patch_size), -(-shape[-1] // model.patch_size)
+    return padded_grid(shape, [model.patch_size] * 2)
 
 
 QWEN_IMAGE = Family(

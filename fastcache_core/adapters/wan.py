@@ -2,14 +2,13 @@
 
 from torch import nn
 
-from .family import BlockList, Family
+from .family import BlockList, Family, padded_grid
 
 BLOCKS = BlockList("blocks", "double_block", ("img",), joint=False)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Axes are padded up to whole patches."""
-    return tuple(-(-length // patch) for length, patch in zip(shape[-3:], model.patch_size, strict=True))
+    return padded_grid(shape, model.patch_size)
 
 
 WAN = Family(

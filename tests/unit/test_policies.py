@@ -6,7 +6,7 @@ from fastcache_core.chi_square import chi_square_quantile
 from fastcache_core.config import BlockCacheConfig
 from fastcache_core.policies import Facts, SiteFacts, reasons_to_compute
 
-FACTS = Facts(index=9, is_last=False, in_window=True, steps=20, elements=1000)
+FACTS = Facts(index=9, is_last=False, in_window=True, elements=1000)
 SITE = SiteFacts(change=0.05, step=0.02, error=0.05, share=1.0, skips=0)
 
 
