@@ -61,21 +61,21 @@ def refined(graph: Graph, block_cache: dict | None = None, token_selector: dict 
     return graph
 
 
-def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size: int = 32, cfg: float = 2.0) -> Graph:
-    """Two images of a toy model; family: one of the toys', or hunyuan_video for the demo model."""
+def toy_graph(
+    family: str, fastcache: dict | None = None, steps: int = 12, cfg: float = 2.0, references: bool = False, batch: int = 2
+) -> Graph:
+    """Latents of a toy model; family: one of the toys', or hunyuan_video for the demo model."""
     graph = {
         "toy": node("FastCacheToyModel", family=family),
-        "positive": node("FastCacheToyConditioning", seed=1, tokens=6),
-        "negative": node("FastCacheToyConditioning", seed=2, tokens=6),
-        "vae": node("VAELoader", vae_name="pixel_space"),
-        "canvas": node("EmptyImage", width=size, height=size, batch_size=2, color=0x804020),
-        "pixels": node("VAEEncode", pixels=["canvas", 0], vae=["vae", 0]),
-        "empty": node("EmptyLatentImage", width=8 * size, height=8 * size, batch_size=2),
+        "positive": node("FastCacheToyConditioning", family=family, seed=1, references=references),
+        "negative": node("FastCacheToyConditioning", family=family, seed=2, references=references),
+        "empty": node("FastCacheToyLatent", family=family, batch=batch),
     }
     if family == "hunyuan_video":
         graph["toy"] = node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default")
         graph["positive"] = node("FastCacheDemoPrompt", prompts="red trousers\nblue boot")
         graph["negative"] = node("FastCacheDemoPrompt", prompts="")
+        graph["empty"] = node("FastCacheToyLatent", family="flux", batch=batch)
     model = "toy" if fastcache is None else "fastcache"
     if fastcache is not None:
         graph["fastcache"] = node("FastCache", model=["toy", 0], **(DEFAULTS | fastcache))
@@ -85,7 +85,7 @@ def toy_graph(family: str, fastcache: dict | None = None, steps: int = 12, size:
         model=[model, 0],
         positive=["positive", 0],
         negative=["negative", 0],
-        latent_image=["empty" if family in ("unet", "lumina", "qwen_image", "sd3", "wan") else "pixels", 0],
+        latent_image=["empty", 0],
         seed=3,
         steps=steps,
         cfg=cfg,

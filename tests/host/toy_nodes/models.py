@@ -1,12 +1,10 @@
-"""Toy-sized models with random weights, built from the classes of the ComfyUI under test.
-
-Arguments are filtered by the parameters each class knows, so that the same test runs on older and newer versions.
-"""
+"""Toy-sized models with random weights, built from the classes of the ComfyUI under test, and what they sample."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 from typing import Any
 
 import comfy.latent_formats
@@ -17,119 +15,29 @@ import torch
 from comfy_api.latest import io
 
 from .registry import toy_node
+from .toys import TOYS, Toy
+from .toys.flux import FLUX
 
-CONTEXT, POOLED = 64, 32
-FLUX_LIKE = {
-    "in_channels": 3,
-    "out_channels": 3,
-    "vec_in_dim": POOLED,
-    "context_in_dim": CONTEXT,
-    "hidden_size": 64,
-    "mlp_ratio": 4.0,
-    "num_heads": 2,
-    "depth": 2,
-    "depth_single_blocks": 3,
-    "axes_dim": [8, 12, 12],
-    "theta": 10000,
-    "patch_size": 2,
-    "qkv_bias": True,
-    "guidance_embed": False,
-    "in_dim": 64,
-    "out_dim": 64,
-    "hidden_dim": 64,
-    "n_layers": 2,
-    "txt_ids_dims": [],
-}
-WIDE = FLUX_LIKE | {"hidden_size": 512, "num_heads": 16, "depth_single_blocks": 4}
-CHROMA = FLUX_LIKE | {"in_channels": 12, "out_channels": 12}  # counted after patching, unlike Flux's
-QWEN_IMAGE = {
-    "image_model": "qwen_image",
-    "in_channels": 64,
-    "out_channels": 16,
-    "num_layers": 5,
-    "attention_head_dim": 32,
-    "num_attention_heads": 2,
-    "joint_attention_dim": CONTEXT,
-    "axes_dims_rope": (8, 12, 12),
-}
-WAN = {
-    "image_model": "wan2.1",
-    "model_type": "t2v",
-    "dim": 64,
-    "ffn_dim": 128,
-    "num_heads": 2,
-    "num_layers": 5,
-    "text_dim": CONTEXT,
-    "in_dim": 16,
-    "out_dim": 16,
-}
-LUMINA = {
-    "image_model": "lumina2",
-    "in_channels": 16,
-    "patch_size": 2,
-    "dim": 64,
-    "n_layers": 5,
-    "n_refiner_layers": 1,
-    "n_heads": 2,
-    "n_kv_heads": 2,
-    "qk_norm": True,
-    "cap_feat_dim": CONTEXT,
-    "axes_dims": [8, 12, 12],
-    "axes_lens": [300, 512, 512],
-}
-SD3 = {
-    "in_channels": 16,
-    "patch_size": 2,
-    "depth": 5,
-    "input_size": None,
-    "adm_in_channels": POOLED,
-    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": CONTEXT, "out_features": 320}},
-    "pos_embed_max_size": 32,
-    "pos_embed_scaling_factor": None,
-    "num_patches": 1024,
-}
-UNET = {
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 32,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "context_dim": CONTEXT,
-    "num_heads": 2,
-    "num_head_channels": -1,
-    "use_spatial_transformer": True,
-    "legacy": False,
-    "image_size": 32,
-    "use_temporal_attention": False,
-}
-# name: (configuration class, latent format or None for its own, parameters, where the parameter class is)
-TOYS: dict[str, tuple[str, str | None, dict[str, Any], tuple[str, str] | None]] = {
-    "flux": ("Flux", "ChromaRadiance", FLUX_LIKE, ("comfy.ldm.flux.model", "FluxParams")),
-    "flux_wide": ("Flux", "ChromaRadiance", WIDE, ("comfy.ldm.flux.model", "FluxParams")),
-    "chroma": ("Chroma", "ChromaRadiance", CHROMA, ("comfy.ldm.chroma.model", "ChromaParams")),
-    "qwen_image": ("QwenImage", None, QWEN_IMAGE, None),
-    "lumina": ("Lumina2", None, LUMINA, None),
-    "sd3": ("SD3", None, SD3, None),
-    "wan": ("WAN21_T2V", None, WAN, None),
-    "unet": ("SD15", None, UNET, None),
-}
+WIDE = dataclasses.replace(
+    FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16, "depth_single_blocks": 4}, blocks=()
+)
+HERE = {name: toy for name, toy in TOYS.items() if toy.why_not_here() is None} | {"flux_wide": WIDE}
+FAMILY = io.Combo.Input("family", options=list(HERE))
 
 
-def known(parameters: dict[str, Any], place: tuple[str, str] | None) -> dict[str, Any]:
-    if place is None:
-        return dict(parameters)
-    fields = dataclasses.fields(getattr(importlib.import_module(place[0]), place[1]))
-    return {field.name: parameters[field.name] for field in fields if field.name in parameters}
+def known(toy: Toy) -> dict[str, Any]:
+    """The unet_config, without entries that this version of ComfyUI does not know."""
+    if toy.parameters is None:
+        return dict(toy.unet)
+    module, parameters = toy.parameters
+    fields = dataclasses.fields(getattr(importlib.import_module(module), parameters))
+    return {field.name: toy.unet[field.name] for field in fields if field.name in toy.unet}
 
 
-def build(name: str) -> comfy.model_patcher.ModelPatcher:
-    class_name, latent_format, parameters, place = TOYS[name]
-    base = getattr(comfy.supported_models, class_name)
-    own = {"latent_format": getattr(comfy.latent_formats, latent_format)} if latent_format else {}
-    config = type(f"Toy{class_name}", (base,), own)(known(parameters, place))
+def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
+    base = getattr(comfy.supported_models, toy.config)
+    own = {"latent_format": getattr(comfy.latent_formats, toy.latent_format)} if toy.latent_format else {}
+    config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
     generator = torch.Generator().manual_seed(0)
@@ -143,17 +51,30 @@ def build(name: str) -> comfy.model_patcher.ModelPatcher:
     return comfy.model_patcher.ModelPatcher(model, device, device)
 
 
-@toy_node("Model", [io.Combo.Input("family", options=list(TOYS))], [io.Model.Output()])
+@toy_node("Model", [FAMILY], [io.Model.Output()])
 def toy_model(family: str) -> comfy.model_patcher.ModelPatcher:
-    return build(family)
+    return build(HERE[family])
 
 
 @toy_node(
     "Conditioning",
-    [io.Int.Input("seed", default=0), io.Int.Input("tokens", default=6, min=1)],
+    [FAMILY, io.Int.Input("seed", default=0), io.Boolean.Input("references", default=False)],
     [io.Conditioning.Output()],
 )
-def toy_conditioning(seed: int, tokens: int) -> list[Any]:
-    generator = torch.Generator().manual_seed(seed)
-    context = torch.randn(1, tokens, CONTEXT, generator=generator)
-    return [[context, {"pooled_output": torch.randn(1, POOLED, generator=generator)}]]
+def toy_conditioning(family: str, seed: int, references: bool) -> list[Any]:
+    """References are the same for every seed, as they are for the positive and the negative prompt."""
+    toy, generator = HERE[family], torch.Generator().manual_seed(seed)
+    context = torch.randn(1, *toy.context, generator=generator)
+    pooled = torch.randn(1, toy.pooled, generator=generator)
+    return [[context, {"pooled_output": pooled, **toy.extras(torch.Generator().manual_seed(9), references)}]]
+
+
+@toy_node("Latent", [FAMILY, io.Int.Input("batch", default=2, min=1)], [io.Latent.Output()])
+def toy_latent(family: str, batch: int) -> dict[str, Any]:
+    return {"samples": torch.zeros(batch, *HERE[family].latent)}
+
+
+@toy_node("Missing", [], shows=True)
+def toy_missing() -> str:
+    """The toys that this ComfyUI has not got, and why, as JSON."""
+    return json.dumps({name: toy.why_not_here() for name, toy in TOYS.items() if name not in HERE})

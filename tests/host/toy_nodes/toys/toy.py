@@ -1,0 +1,68 @@
+"""What a toy-sized model of a family is made of, and what is sampled with it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Extras = Callable[[torch.Generator, bool], dict[str, Any]]
+
+
+def nothing(generator: torch.Generator, references: bool) -> dict[str, Any]:
+    return {}
+
+
+def randn(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A model of few and narrow blocks with random weights, from ComfyUI's own classes.
+
+    family: name of the adapter it belongs to, None where there is none. config: its class in comfy.supported_models.
+    unet: its unet_config; entries that older versions do not know are left out where `parameters` names the dataclass
+    (module, class) that they are read into. latent: shape of one sample's latent, [channels, (frames,) rows, columns].
+    grid: its image tokens as (frames, rows, columns), one row of all tokens where they have no grid. blocks: names of
+    its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of one text
+    embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
+    generator, with or without reference or control tokens. references: what those are, None where it takes none.
+    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
+    """
+
+    family: str | None
+    config: str
+    unet: dict[str, Any]
+    latent: tuple[int, ...]
+    grid: tuple[int, int, int] = (1, 1, 1)
+    blocks: tuple[str, ...] = ()
+    latent_format: str | None = None
+    parameters: tuple[str, str] | None = None
+    context: tuple[int, int] = (6, 64)
+    pooled: int = 32
+    extras: Extras = field(default=nothing)
+    references: str | None = None
+    medium: str = "image"
+    needs: str | None = None
+
+    def why_not_here(self) -> str | None:
+        """Why this ComfyUI cannot build it, or None."""
+        import comfy.supported_models
+
+        if not hasattr(comfy.supported_models, self.config):
+            return f"this ComfyUI has no {self.config}"
+        try:
+            importlib.import_module(self.needs or "torch")
+        except ImportError:
+            return f"this ComfyUI has no {self.needs}"
+        return None
+
+
+def named(label: str, n: int) -> tuple[str, ...]:
+    """("double 0", "double 1", ...)."""
+    return tuple(f"{label} {i}" for i in range(n))
