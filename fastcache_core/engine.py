@@ -76,7 +76,7 @@ class Run:
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"level": self.cut.level, "predictor": self.memory.predictor, **config.describe()}
-        self.report.run["defaults"] = dataclasses.asdict(defaults)
+        self.report.run |= {"steps": self.decider.steps, "defaults": dataclasses.asdict(defaults)}
         for problem in self.decider.problems:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)

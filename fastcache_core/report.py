@@ -149,7 +149,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         samples, bits = self._token_bits()
-        run = {"family": None, "level": None, "predictor": None, **self.run}
+        run = {"family": None, "level": None, "predictor": None, "steps": None, **self.run}
         run |= {
             "sampler_evaluations": len(self.evaluations),
             "sigmas": [finite(e.sigma, 6) for e in self.evaluations],

@@ -35,11 +35,11 @@ def render_report(report: dict) -> NDArray[np.float32]:
     masks = _token_shares(report, len(computed))
     header = [totals_text(report), *report["notes"]]
     if not computed.size:
-        picture = _Picture(MIN_WIDTH, MARGIN)
+        picture = Picture(MIN_WIDTH, MARGIN)
         _draw_header(picture, header)
     else:
         grid = _Grid(report["blocks"], computed)
-        picture = _Picture(max(MIN_WIDTH, grid.width + 2 * MARGIN), MARGIN)
+        picture = Picture(max(MIN_WIDTH, grid.width + 2 * MARGIN), MARGIN)
         _draw_header(picture, header)
         _draw_legend(picture, grid.gutter)
         grid.draw(picture)
@@ -85,7 +85,7 @@ def shade(fraction: float) -> tuple[int, int, int]:
     return tuple(int(value) for value in _shades(np.asarray([fraction]))[0])
 
 
-class _Picture:
+class Picture:
     """A canvas that grows downwards: `y` is where the next part goes."""
 
     def __init__(self, width: int, y: int):
@@ -130,7 +130,7 @@ class _Grid:
         self.width = self.gutter - MARGIN + evaluations * self.cell[0]
         self.height = count * self.cell[1] + (len(self.groups) - 1) * GROUP_GAP
 
-    def draw(self, picture: _Picture) -> None:
+    def draw(self, picture: Picture) -> None:
         """Draw cells, the ranges of blocks and the axis of evaluations, and move on below them."""
         draw = picture.reserve(self.height + 24)
         width, height = self.cell
@@ -147,7 +147,7 @@ class _Grid:
         self._draw_axis(picture)
         picture.y += 12
 
-    def _draw_axis(self, picture: _Picture) -> None:
+    def _draw_axis(self, picture: Picture) -> None:
         picture.text(self.gutter - 13, picture.y, "evaluation", anchor="rm")
         evaluations = len(self.computed)
         room = 6 + 7 * len(str(evaluations))
@@ -172,7 +172,7 @@ def group_blocks(blocks: Sequence[str]) -> list[tuple[str, int, int]]:
     ]
 
 
-def _draw_header(picture: _Picture, lines: Sequence[str]) -> None:
+def _draw_header(picture: Picture, lines: Sequence[str]) -> None:
     """The totals, and below them the notes with a bar at their left."""
     picture.reserve(20)
     title, *notes = lines
@@ -188,7 +188,7 @@ def _draw_header(picture: _Picture, lines: Sequence[str]) -> None:
         picture.y += 4
 
 
-def _draw_legend(picture: _Picture, x: int) -> None:
+def _draw_legend(picture: Picture, x: int) -> None:
     draw = picture.reserve(24)
     for name, fraction in (("computed", 1.0), ("partial", 0.5), ("predicted", 0.0)):
         _draw_cell(draw, x, picture.y + 2, 14, 14, fraction)
@@ -211,7 +211,7 @@ def _draw_cell(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: in
         draw.ellipse((cx - radius, cy - radius, cx + radius, cy + radius), fill=PALETTE["computed"])
 
 
-def _draw_thumbnails(picture: _Picture, shares: NDArray[np.float64], tokens: dict) -> None:
+def _draw_thumbnails(picture: Picture, shares: NDArray[np.float64], tokens: dict) -> None:
     """One small token map per evaluation, in rows; the shade is the share of samples and frames that computed it."""
     frames, samples = tokens["grid"][0], tokens["samples"]
     among = [f"{samples} samples"] * (samples > 1) + [f"{frames} frames"] * (frames > 1)

@@ -123,6 +123,7 @@ def _run(evaluations: int, grid: tuple[int, int, int], samples: int) -> dict:
     return {
         "family": "hunyuan_image",
         "sampler_evaluations": evaluations,
+        "steps": evaluations,
         "sigmas": sigmas,
         "branches": ["cond", "uncond"],
         "samples": samples,

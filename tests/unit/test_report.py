@@ -28,6 +28,7 @@ def test_the_arrays_have_a_row_per_evaluation_and_a_column_per_block():
     assert report["schema"] == "fastcache.report/1"
     assert report["blocks"] == ["double 0", "double 1"]
     assert report["run"]["sigmas"] == pytest.approx(SIGMAS[:5])
+    assert report["run"]["steps"] == 5
     for key in ("computed", "change", "error_expected", "error_realised", "reasons"):
         assert [len(row) for row in report[key]] == [2] * 5, key
     assert report["computed"] == [[1, 1], [1, 1], [0, 0], [0, 0], [1, 1]]
