@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .nodes.block_cache import FastCacheBlockCache
+from .nodes.compare import FastCacheCompare
 from .nodes.fastcache import FastCache
 from .nodes.preview import FastCachePreview
 from .nodes.token_selector import FastCacheTokenSelector
@@ -14,7 +15,7 @@ WEB_DIRECTORY = "./web"
 
 class FastCacheExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [FastCache, FastCacheBlockCache, FastCacheTokenSelector, FastCachePreview]
+        return [FastCache, FastCacheBlockCache, FastCacheTokenSelector, FastCachePreview, FastCacheCompare]
 
 
 async def comfy_entrypoint() -> FastCacheExtension:
