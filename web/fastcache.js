@@ -1,18 +1,26 @@
 // @ts-check
-/** Shows what was skipped on every FastCache Preview node. The only file ComfyUI imports by itself. */
+/** Shows what was skipped on every FastCache Preview node, what was measured on every FastCache Compare node. The only
+ * file ComfyUI imports by itself. */
 import { app } from "../../scripts/app.js";
 import { SkipMap } from "./lib/skip_map.mjs";
+import { TEXT_STYLE } from "./lib/style.mjs";
+import { EMPTY_COMPARISON } from "./lib/texts.mjs";
 
 const MIN_HEIGHT = 260;
 const FIRST_SIZE = [440, 560];
+const TEXT_HEIGHT = 150;
+const FIRST_COMPARISON = [480, 460];
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
 const maps = new WeakMap();
+/** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
+const texts = new WeakMap();
 
 app.registerExtension({
   name: "fastcache.Preview",
   nodeCreated(/** @type {any} */ node) {
     if (node.comfyClass === "FastCachePreview") addSkipMap(node);
+    if (node.comfyClass === "FastCacheCompare") addText(node);
   },
   /** Outputs that did not come from a run: a job opened from the history, a workflow tab shown again. */
   onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
@@ -25,12 +33,30 @@ function addSkipMap(node) {
   const map = new SkipMap();
   maps.set(node, map);
   const options = { serialize: false, getMinHeight: () => MIN_HEIGHT };
-  const widget = node.addDOMWidget("skip_map", "fastcache_skip_map", map.element, options);
-  widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow file
-  map.element.addEventListener("wheel", zoomGraph);
-  node.setSize(FIRST_SIZE.map((size, axis) => Math.max(size, node.size[axis])));
-  chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
+  addElement(node, "skip_map", "fastcache_skip_map", map.element, options, FIRST_SIZE);
   chain(node, "onRemoved", () => map.dispose());
+}
+
+/** @param {any} node a FastCacheCompare node that was just created */
+function addText(node) {
+  const text = document.createElement("div");
+  Object.assign(text.style, TEXT_STYLE);
+  text.textContent = EMPTY_COMPARISON;
+  texts.set(node, text);
+  const options = { serialize: false, getMinHeight: () => TEXT_HEIGHT, getMaxHeight: () => TEXT_HEIGHT };
+  addElement(node, "text", "fastcache_text", text, options, FIRST_COMPARISON);
+}
+
+/**
+ * @param {any} node @param {string} name @param {string} type unknown to the frontend, which then shows the element
+ * @param {HTMLElement} element @param {object} options @param {number[]} size of a new node, at least
+ */
+function addElement(node, name, type, element, options, size) {
+  const widget = node.addDOMWidget(name, type, element, options);
+  widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow file
+  element.addEventListener("wheel", zoomGraph);
+  node.setSize(size.map((least, axis) => Math.max(least, node.size[axis])));
+  chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
 }
 
 /** Zoom the graph under the pointer: the canvas gets no wheel events from elements above it, Nodes 2.0 does by itself.
@@ -43,6 +69,8 @@ function zoomGraph(event) {
 function showOutput(node, output) {
   const map = node && maps.get(node);
   if (map && output?.fastcache_report) map.setReport(output.fastcache_report[0]);
+  const text = node && texts.get(node);
+  if (text && output?.text) text.textContent = output.text[0];
 }
 
 /**

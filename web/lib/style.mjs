@@ -1,5 +1,5 @@
 // @ts-check
-/** Style sheet of the preview's element; every rule lies under its class, every colour is the theme's or the data's. */
+/** Styles of the preview's and the comparison's element; rules lie under a class, colours are the theme's or the data's. */
 import { PALETTE } from "./palette.mjs";
 
 export const CLASS = "fastcache-skip-map";
@@ -31,3 +31,11 @@ export const CSS = `
 .${CLASS} .totals { padding-top: 4px; border-top: 1px solid var(--border-color, #444); }
 .${CLASS} [hidden] { display: none; }
 `;
+
+/** Of the comparison's text; lines are as they come, and may be selected and copied. */
+export const TEXT_STYLE = {
+  boxSizing: "border-box", width: "100%", height: "100%", padding: "7px 8px", overflowY: "auto",
+  font: "12px Inter, Arial, sans-serif", lineHeight: "1.45", whiteSpace: "pre-wrap", userSelect: "text",
+  color: "var(--fg-color, #ddd)", background: "var(--comfy-input-bg, #222)",
+  border: "1px solid var(--border-color, #444)", borderRadius: "4px",
+};

@@ -8,6 +8,7 @@
  */
 
 export const EMPTY = "Run the workflow to see what was skipped.";
+export const EMPTY_COMPARISON = "Run the workflow to compare the images.";
 
 /** @param {number} fraction @returns {"computed" | "partial" | "predicted"} */
 export function stateOf(fraction) {
