@@ -50,7 +50,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     step=0.01,
                     round=0.001,
                     tooltip="significance: how often the error may exceed what was promised. 0.5: the expected error "
-                    "is held against the threshold; lower: a bound that holds more often, so fewer skips.",
+                    "is held against the threshold; lower: a bound that holds more often, so fewer skips; higher: more "
+                    "skips.",
                 ),
                 io.Int.Input(
                     "interval",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import comfy.utils
@@ -13,7 +14,7 @@ from ..fastcache_core.metrics import closeness
 from .comparison import Pair, Pairs, comparison_text, pictures, skipped_text
 from .host import last_report
 
-SHOWN = 16  # pictures in the graph: more of them, such as a video's, would only be written and never looked at
+SHOWN = 16  # pictures in the graph, at most: more of them, a video's, would be written and never looked at
 
 
 class FastCacheCompare(io.ComfyNode):
@@ -56,7 +57,7 @@ class FastCacheCompare(io.ComfyNode):
         measured = [closeness(seen, wanted) for wanted, seen in watched(pairs, progress)]
         text = comparison_text(pairs, measured, skipped_by(model))
         drawn = stacked(pictures(pairs, watched(pairs, progress), measured), len(pairs))
-        shown = drawn[np.unique(np.linspace(0, len(drawn) - 1, SHOWN).astype(int))]
+        shown = drawn[:: math.ceil(len(drawn) / SHOWN)]
         return io.NodeOutput(drawn, text, ui=ui.PreviewImage(shown, cls=cls).as_dict() | {"text": [text]})
 
 

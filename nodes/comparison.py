@@ -167,7 +167,8 @@ def panel_size(width: int, height: int, count: int) -> tuple[int, int]:
 
 def heat_top(largest: float) -> float:
     """The end of the scale: a round number, so that pictures of several runs can be compared."""
-    return next((top for top in TOPS if largest <= top), TOPS[-1])
+    slack = 1 + 1e-6  # of float32
+    return next((top for top in TOPS if largest <= top * slack), TOPS[-1])
 
 
 def heat(values: NDArray) -> NDArray[np.uint8]:

@@ -68,7 +68,8 @@ class FastCache(io.ComfyNode):
                     step=0.01,
                     round=0.001,
                     tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
-                    "selector off. Pays where large parts stand still: inpainting, editing, video; try 0.05 there.",
+                    "selector off; higher: faster, less faithful. Pays where large parts stand still: inpainting, "
+                    "editing, video; try 0.05 there.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -76,7 +77,8 @@ class FastCache(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Nothing is skipped before this part of the schedule (0: its start).",
+                    tooltip="Nothing is skipped before this part of the schedule. 0: skips from its start; higher: the "
+                    "composition stays closer to the uncached one.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -84,14 +86,16 @@ class FastCache(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Nothing is skipped after this part of the schedule (1: its end).",
+                    tooltip="Nothing is skipped after this part of the schedule. 1: skips to its end; lower: details "
+                    "stay closer to the uncached ones.",
                 ),
                 io.Int.Input(
                     "max_consecutive_skips",
                     default=DEFAULTS.block_cache.max_consecutive_skips,
                     min=1,
                     max=1000,
-                    tooltip="Compute at least once after this many predicted evaluations. 1: at most every other one.",
+                    tooltip="Compute at least once after this many predicted evaluations. 1: at most every other one "
+                    "is predicted; higher: faster, less faithful.",
                 ),
                 io.Combo.Input(
                     "cache_device",

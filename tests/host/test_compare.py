@@ -1,4 +1,4 @@
-"""FastCache Compare in a real ComfyUI: its numbers are those of fastcache_core.metrics, what it refuses, its picture."""
+"""FastCache Compare in a real ComfyUI: its numbers are those of fastcache_core.metrics; pictures; what it refuses."""
 
 from __future__ import annotations
 
@@ -53,9 +53,8 @@ def test_numbers_and_pictures_of_the_demo(server):
     measured = [closeness(image, reference) for image, reference in zip(cached, plain, strict=True)]
     worst = min((one.psnr, number) for number, one in enumerate(measured, 1))
     assert lines[0] == f"{len(PROMPTS)} pairs of 32 x 32 pixels."
-    assert lines[1] == (
-        f"PSNR {np.mean([one.psnr for one in measured]):.1f} dB on average, {worst[0]:.1f} dB at worst (pair {worst[1]})."
-    )
+    mean = np.mean([one.psnr for one in measured])
+    assert lines[1] == f"PSNR {mean:.1f} dB on average, {worst[0]:.1f} dB at worst (pair {worst[1]})."
     assert f"Largest difference {max(one.largest for one in measured):.3g} (pair " in lines[3]
     assert f"{report['computed_fraction']:.0%}".replace("%", " %") in lines[4]
     steps = round(report["computed_fraction"] * 20)
@@ -135,5 +134,5 @@ def test_long_videos_show_some_of_their_pictures(server):
     graph["compare"] = node("FastCacheCompare", reference=["a", 0], image=["b", 0])
     graph["all"] = node("PreviewImage", images=["compare", 0])
     outputs = server.run(graph)["outputs"]
-    assert len(outputs["compare"]["images"]) == 16
+    assert len(outputs["compare"]["images"]) == 14, "every third"
     assert len(outputs["all"]["images"]) == 40
