@@ -7,7 +7,7 @@ videos need little more memory than their pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +98,12 @@ def comparison_text(pairs: Pairs, measured: Sequence[Closeness], skipped: Sequen
     return "\n".join([*lines, *pairs.notes, *skipped])
 
 
-def _mean_and_worst(values: list[tuple[float, int]], write) -> str:
+def _mean_and_worst(values: list[tuple[float, int]], write: Callable[[float], str]) -> str:
     worst, number = min(values)
     if len(values) == 1:
         return write(worst)
-    return (
-        f"{write(sum(value for value, _ in values) / len(values))} on average, {write(worst)} at worst (pair {number})"
-    )
+    mean = sum(value for value, _ in values) / len(values)
+    return f"{write(mean)} on average, {write(worst)} at worst (pair {number})"
 
 
 def _largest(values: list[tuple[float, int]]) -> str:

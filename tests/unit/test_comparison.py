@@ -168,7 +168,7 @@ def test_panels_show_both_images_and_the_difference_on_one_scale() -> None:
     assert at(first, 1, 10, 200) == [51, 102, 51]
     assert at(first, 2, 10, 10) == [0, 0, 0]
     assert at(first, 2, 10, 200) == [255, 255, 255], "0.2, the end of the scale"
-    assert at(second, 2, 10, 200) == comparison.heat(np.array(0.25)).tolist(), "0.05 on the same scale"
+    assert at(second, 2, 10, 200) == pytest.approx(comparison.heat(np.array(0.25)), abs=1), "0.05"
     assert at(second, 2, 200, 10) == [0, 0, 0]
 
 
