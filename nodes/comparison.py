@@ -107,7 +107,7 @@ def _mean_and_worst(values: list[tuple[float, int]], write: Callable[[float], st
 
 
 def _largest(values: list[tuple[float, int]]) -> str:
-    largest, number = max(values)
+    largest, number = max(values, key=lambda value: value[0])
     return f"{largest:.3g}" if len(values) == 1 else f"{largest:.3g} (pair {number})"
 
 
