@@ -8,7 +8,7 @@ import { EMPTY_COMPARISON } from "./lib/texts.mjs";
 
 const MIN_HEIGHT = 260;
 const FIRST_SIZE = [440, 560];
-const TEXT_HEIGHT = 150;
+const TEXT_HEIGHT = 175;
 const FIRST_COMPARISON = [480, 460];
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */

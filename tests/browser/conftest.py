@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # Settings are the server's: each page sets those that another one may have changed.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingNodesWarning": True}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Workflow.ShowMissingNodesWarning": True,
+    "Comfy.RightSidePanel.IsOpen": False,
+}
 READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"
 
 
