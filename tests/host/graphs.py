@@ -62,7 +62,12 @@ def refined(graph: Graph, block_cache: dict | None = None, token_selector: dict 
 
 
 def toy_graph(
-    family: str, fastcache: dict | None = None, steps: int = 12, cfg: float = 2.0, references: bool = False, batch: int = 2
+    family: str,
+    fastcache: dict | None = None,
+    steps: int = 12,
+    cfg: float = 2.0,
+    references: bool = False,
+    batch: int = 2,
 ) -> Graph:
     """Latents of a toy model; family: one of the toys', or hunyuan_video for the demo model."""
     graph = {
@@ -107,7 +112,8 @@ def sample_all(server: ComfyServer, graph: Graph, samplers: list[str]) -> tuple[
     graph = {key: value for key, value in graph.items() if key not in ("decode", "save", "map")}
     names = {sampler: f"latent_{next(_fresh)}" for sampler in samplers}
     for sampler, name in names.items():
-        graph[name] = node("SaveLatent", samples=[sampler, 0], filename_prefix=name)
+        graph[f"{name} packed"] = node("FastCacheToyPacked", latent=[sampler, 0])
+        graph[name] = node("SaveLatent", samples=[f"{name} packed", 0], filename_prefix=name)
     outputs = server.run(graph)["outputs"]
     return [saved_latent(server, name) for name in names.values()], outputs
 
