@@ -83,7 +83,8 @@ def examine(server: ComfyServer, name: str, missing: dict[str, str], references:
     if name in missing:
         row.reason = missing[name]
         return row
-    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if toy.alone and references else {})
+    alone = toy.alone == "always" or (references and toy.alone == "references")
+    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if alone else {})
     plain, _ = sample(server, toy_graph(name, **options))
     if not np.isfinite(plain).all() or plain.std() == 0:
         row.problems.append("the toy itself gives nothing to compare")

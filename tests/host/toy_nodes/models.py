@@ -46,7 +46,7 @@ def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
         scales = parameter.ndim == 1 and name.endswith(("weight", "scale"))  # of norms, which leave things as they are
         parameter.data = scales + torch.randn(parameter.shape, generator=generator) * spread
     for name, buffer in model.diffusion_model.named_buffers():
-        if name == "pos_embed":  # comes with the weights of a real model
+        if name in ("pos_embed", "rope.inv_freq"):  # come with the weights of a real model
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.ModelPatcher(model, device, device)

@@ -57,4 +57,5 @@ TOYS = {
         extras=first_frame,
         references="first frame, modulations of its own",
     ),
+    "anima": toy("cosmos_predict2", "Anima", PREDICT2 | {"image_model": "anima"}),
 }

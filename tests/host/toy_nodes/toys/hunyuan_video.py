@@ -91,7 +91,7 @@ TOYS = {
         (2, 8, 8),
         extras=reference,
         references="reference latent (HunyuanCustom), padded text",
-        alone=True,
+        alone="references",
         medium="video",
     ),
     "hunyuan_video_i2v": toy(
@@ -101,7 +101,7 @@ TOYS = {
         (2, 8, 8),
         extras=first_frame,
         references="guiding frame, a modulation of its own",
-        alone=True,
+        alone="references",
         medium="video",
     ),
     "hunyuan_image": toy("HunyuanImage21", IMAGE, (64, 12, 12), (1, 12, 12), extras=words),
