@@ -43,8 +43,9 @@ def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.diffusion_model.named_parameters():
         spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
-        scales = parameter.ndim == 1 and name.endswith(("weight", "scale"))  # of norms, which leave things as they are
-        parameter.data = scales + torch.randn(parameter.shape, generator=generator) * spread
+        # Norms scale by about 1; by less, attention would be uniform, and nobody would notice a wrong position.
+        middle = 1 if parameter.ndim == 1 and name.endswith(("weight", "scale")) else 0
+        parameter.data = torch.randn(parameter.shape, generator=generator) * spread + middle
     for name, buffer in model.diffusion_model.named_buffers():
         if name in ("pos_embed", "rope.inv_freq"):  # come with the weights of a real model
             buffer.copy_(torch.randn(buffer.shape, generator=generator))

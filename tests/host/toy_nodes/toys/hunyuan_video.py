@@ -1,4 +1,4 @@
-"""HunyuanVideo and what was made of its blocks; the demo model stands for it as `hunyuan_video`, so these differ."""
+"""HunyuanVideo and what was made of its blocks."""
 
 from types import SimpleNamespace
 
@@ -84,7 +84,7 @@ def toy(config, unet, latent, grid, blocks=BLOCKS, **others):
 
 
 TOYS = {
-    "hunyuan_video_t2v": toy(
+    "hunyuan_video": toy(
         "HunyuanVideo",
         UNET,
         (16, 2, 16, 16),
