@@ -14,7 +14,7 @@ from torch import Tensor
 from ..calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .attention import attend_through
 from .family import FLAT, Arguments, BlockList, Family, Layout
-from .rows import gather_per_token, tensors_of
+from .rows import gather_per_token, tensors_of, token_axis
 
 OPTIONS = "transformer_options"
 
@@ -66,8 +66,9 @@ def why_no_tokens(
         return f"{named[0]} gives tokens modulations of their own"
     in_a_row = not block_list.joint and len(block_list.streams) == 1
     declared = [(family.per_token, tokens), (family.per_stream_token, in_stream)]
-    for name, axis, n in [(*item, n) for per, n in declared for item in per.items()]:
+    for name, axes, n in [(*item, n) for per, n in declared for item in per.items()]:
         for tensor in tensors_of(args.get(name), 0):
+            axis = token_axis(tensor, axes)
             entries = tensor.shape[axis] if tensor.ndim >= axis + 2 else 1
             known = entries in (1, n) or (in_a_row and entries < n)
             if not known or (axis and len(tensor) not in (1, rows)):
@@ -80,8 +81,8 @@ def why_no_tokens(
 def cut_to_rows(family: Family, args: Arguments, rows: Mapping[str, Tensor], call: BlockCall) -> dict[str, Any]:
     """Arguments that go with tokens, for the chosen rows of the sequence and of the image's stream."""
     return {
-        name: gather_per_token(args[name], axis, rows[kind], call.length(kind))
+        name: gather_per_token(args[name], axes, rows[kind], call.length(kind))
         for per, kind in ((family.per_token, SEQUENCE), (family.per_stream_token, STREAM))
-        for name, axis in per.items()
+        for name, axes in per.items()
         if args.get(name) is not None
     }

@@ -104,6 +104,18 @@ def test_positions_are_gathered_per_sample(batch, axis):
         assert torch.equal(gathered[i], table[min(i, batch - 1)].index_select(axis - 1, rows[i]))
 
 
+def test_positions_that_are_the_same_for_all_samples_get_an_axis_of_these():
+    table, rows = torch.randn(5, 3, 2), torch.tensor([[4, 0, 2], [1, 1, 3]])
+    assert torch.equal(gather_per_token(table, 0, rows, 5), table[rows])
+
+
+def test_where_versions_differ_tokens_are_counted_by_the_axis_longer_than_1():
+    rows = torch.tensor([[4, 0, 2], [1, 1, 3]])
+    older, newer = torch.randn(2, 1, 5, 3, 2), torch.randn(2, 5, 3, 2, 2)
+    assert torch.equal(gather_per_token(older, (1, 2), rows, 5), gather_per_token(older, 2, rows, 5))
+    assert torch.equal(gather_per_token((newer, False), (1, 2), rows, 5)[0], gather_per_token(newer, 1, rows, 5))
+
+
 DOUBLE, SINGLE = FLUX.lists
 WAN_LIKE = BlockList("blocks", ("img",), key="double_block")
 
