@@ -8,12 +8,13 @@ from .chroma import CHROMA
 from .family import BlockList, Family
 from .flux import FLUX
 from .hunyuan_video import HUNYUAN_VIDEO
+from .ltxv import LTXV
 from .lumina import LUMINA
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
 from .wan import WAN
 
-FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LUMINA, QWEN_IMAGE, SD3, WAN)
+FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LTXV, LUMINA, QWEN_IMAGE, SD3, WAN)
 
 __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 
