@@ -76,12 +76,13 @@ class BlockList:
         """A stream as [rows, tokens, width]."""
         return h if self.axes == FLAT else rearrange(h, f"{self.axes} -> b ({self._token_axes}) d")
 
-    def unflat(self, h: Tensor, like: Tensor) -> Tensor:
-        """The opposite, with axes of the lengths that `like` has."""
+    def unflat(self, h: Tensor, like: Tensor, chosen: bool = False) -> Tensor:
+        """The opposite, with axes of the lengths that `like` has; tokens that were chosen lie along the first one."""
         if self.axes == FLAT:
             return h
-        lengths = parse_shape(like, self.axes)
-        return rearrange(h, f"b ({self._token_axes}) d -> {self.axes}", **{a: lengths[a] for a in self._axes})
+        others = self._axes[1:]
+        lengths = dict.fromkeys(others, 1) if chosen else {a: parse_shape(like, self.axes)[a] for a in others}
+        return rearrange(h, f"b ({self._token_axes}) d -> {self.axes}", **lengths)
 
     @property
     def _axes(self) -> list[str]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .attention import attend_through
-from .family import FLAT, Arguments, BlockList, Family, Layout
+from .family import Arguments, BlockList, Family, Layout
 from .rows import gather_per_token, tensors_of, token_axis
 
 OPTIONS = "transformer_options"
@@ -30,10 +30,11 @@ def block_call(
     """The call of block `index`; `run(args)` runs it (or an earlier patch) and returns its streams by name."""
 
     def compute(streams: Streams, attending: Attending | None) -> Streams:
-        edited = {**args, **{name: block_list.unflat(h, args[name]) for name, h in streams.items()}}
+        chosen = attending is not None and attending.rows is not None
+        edited = {**args, **{name: block_list.unflat(h, args[name], chosen) for name, h in streams.items()}}
         if attending is not None:
             edited[OPTIONS] = attend_through(args[OPTIONS], attending, call)
-            if attending.rows is not None:
+            if chosen:
                 edited |= cut_to_rows(family, args, attending.rows, call)
         out = run(edited)
         return {name: block_list.flat(out[name]) for name in streams if out.get(name) is not None}
@@ -57,13 +58,11 @@ def why_no_tokens(
     """
     if family.no_tokens:
         return family.no_tokens
-    if block_list.axes != FLAT:
-        return "blocks of this model take their tokens as a grid"
     if OPTIONS not in args:
         return "blocks of this model are not given ComfyUI's options for their attention"
     named = [name for name in family.ungathered if args.get(name) is not None]
     if named:
-        return f"{named[0]} gives tokens modulations of their own"
+        return f"{named[0]} gives tokens modulations or positions of their own"
     in_a_row = not block_list.joint and len(block_list.streams) == 1
     declared = [(family.per_token, tokens), (family.per_stream_token, in_stream)]
     for name, axes, n in [(*item, n) for per, n in declared for item in per.items()]:

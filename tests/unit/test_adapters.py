@@ -91,6 +91,10 @@ def test_streams_with_several_axes_of_tokens_are_flat_for_the_engine(axes):
     ]
     assert torch.equal(block_list.flat(shaped), h)
     assert torch.equal(block_list.unflat(h, shaped), shaped)
+    for tokens in (5, 24):
+        some = block_list.unflat(h[:, :tokens], shaped, chosen=True)
+        assert some.ndim == shaped.ndim and tokens in some.shape
+        assert torch.equal(block_list.flat(some), h[:, :tokens])
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -135,7 +139,6 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
     assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
-    assert "as a grid" in why(FLUX, BlockList("blocks", ("img",), axes="b h w d"))
 
 
 def test_modulations_that_do_not_go_with_the_tokens_are_refused():
