@@ -5,16 +5,33 @@ from __future__ import annotations
 from torch import nn
 
 from .chroma import CHROMA
+from .cogvideox import COGVIDEOX
+from .cosmos import COSMOS
+from .cosmos_predict2 import COSMOS_PREDICT2
 from .family import BlockList, Family
 from .flux import FLUX
 from .hunyuan_video import HUNYUAN_VIDEO
+from .kandinsky5 import KANDINSKY5
 from .ltxv import LTXV
 from .lumina import LUMINA
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
 from .wan import WAN
 
-FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LTXV, LUMINA, QWEN_IMAGE, SD3, WAN)
+FAMILIES: tuple[Family, ...] = (
+    CHROMA,
+    COGVIDEOX,
+    COSMOS,
+    COSMOS_PREDICT2,
+    FLUX,
+    HUNYUAN_VIDEO,
+    KANDINSKY5,
+    LTXV,
+    LUMINA,
+    QWEN_IMAGE,
+    SD3,
+    WAN,
+)
 
 __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 
