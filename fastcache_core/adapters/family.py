@@ -104,7 +104,8 @@ class Family:
     for every token of the attention's sequence, and the axis that counts them, or several by which versions of ComfyUI
     differ, the first longer than 1 of which does; entries may be fewer, each for several tokens in a row (frames).
     per_stream_token: the same for arguments that go with the tokens of the image's stream, where that has others beside
-    it. ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is
+    it. text_seen: the argument that says how many of the text's tokens attention sees, where these are not all.
+    ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is
     set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each list hands its
     image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
     """
@@ -117,6 +118,7 @@ class Family:
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, Axes] = field(default_factory=lambda: {"pe": 2, "vec": 1})
     per_stream_token: Mapping[str, Axes] = field(default_factory=dict)
+    text_seen: str | None = None
     ungathered: tuple[str, ...] = ()
     no_tokens: str | None = None
     joined: bool = True

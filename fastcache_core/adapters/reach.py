@@ -41,7 +41,8 @@ def block_call(
 
     streams = {name: block_list.flat(args[name]) for name in block_list.streams}
     image, *others = (h.shape[1] for h in streams.values())
-    stream, sequence = layout.spans(block_list.joint, image, sum(others))
+    text = min(sum(others), args.get(family.text_seen, sum(others)))
+    stream, sequence = layout.spans(block_list.joint, image, text)
     rows = len(streams[block_list.streams[0]])
     why = why_no_tokens(family, block_list, args, rows, sequence.length, stream.length)
     name = block_list.streams[0]

@@ -10,7 +10,7 @@ from fastcache_core.adapters.family import BlockList, Layout
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
 from fastcache_core.adapters.lumina import LUMINA
-from fastcache_core.adapters.reach import why_no_tokens
+from fastcache_core.adapters.reach import block_call, why_no_tokens
 from fastcache_core.adapters.rows import as_4d, gather_mask, gather_per_token, tensors_of
 from fastcache_core.calls import Attending, BlockCall
 from fastcache_core.tokens import Span
@@ -139,6 +139,14 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
     assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
+
+
+@pytest.mark.parametrize(("tokens", "seen"), [(None, 3), (2, 2), (256, 3)])
+def test_text_that_attention_does_not_see_is_not_in_its_sequence(tokens, seen):
+    family = replace(FLUX, text_seen="num_tokens")
+    args = arguments() | ({} if tokens is None else {"num_tokens": tokens})
+    call = block_call(family, DOUBLE, 0, Layout((1, 3, 6), 0, 18, False), args, dict)
+    assert call.sequence == Span(seen, seen + 18, seen + 18)
 
 
 def test_modulations_that_do_not_go_with_the_tokens_are_refused():
