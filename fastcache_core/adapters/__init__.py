@@ -14,6 +14,7 @@ from .hunyuan_video import HUNYUAN_VIDEO
 from .kandinsky5 import KANDINSKY5
 from .ltxv import LTXV
 from .lumina import LUMINA
+from .mochi import MOCHI
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
 from .wan import WAN
@@ -28,6 +29,7 @@ FAMILIES: tuple[Family, ...] = (
     KANDINSKY5,
     LTXV,
     LUMINA,
+    MOCHI,
     QWEN_IMAGE,
     SD3,
     WAN,
