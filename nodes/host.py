@@ -276,12 +276,15 @@ class Session:
 
         def patch(args: dict[str, Any], extra: dict[str, Any]) -> Any:
             def run(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+                edited = block_list.together(edited)
                 out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
-                return {block_list.streams[0]: out} if block_list.bare else out
+                return {block_list.streams[0]: out} if block_list.bare else block_list.apart(out)
 
-            streams = self.through_engine(index, block_list, args, run)
+            streams = self.through_engine(index, block_list, block_list.apart(args), run)
+            if block_list.bare:
+                return streams[block_list.streams[0]]
             # The last block of some models returns no text.
-            return streams[block_list.streams[0]] if block_list.bare else dict.fromkeys(block_list.streams) | streams
+            return block_list.together(dict.fromkeys(block_list.streams) | streams)
 
         return patch
 

@@ -13,6 +13,7 @@ from ..calls import SEQUENCE
 from ..tokens import Span
 from .rows import Axes
 
+Arguments = Mapping[str, Any]
 FLAT = "b n d"
 
 
@@ -45,9 +46,10 @@ class BlockList:
     parameters where there is no key. joint: whether text tokens are in that stream as well. key: its name in
     `patches_replace["dit"]`, None where the model does not ask there, so that the blocks' `forward` is replaced.
     returns: the streams in the order in which forward returns them, where that is another one. bare: whether patches
-    return the stream itself and not a dict. axes: of a stream, in einops' words. attends: what the attention calls of a
-    block see in turn: the whole `sequence`, the image's `stream` only, or `others`, such as text by cross-attention;
-    calls after these see others.
+    return the stream itself and not a dict. packed: the argument and result of patches that holds all streams, in that
+    order; their names are then our own. axes: of a stream, in einops' words, without b where it has no axis of samples.
+    attends: what the attention calls of a block see in turn: the whole `sequence`, the image's `stream` only, or
+    `others`, such as text by cross-attention; calls after these see others.
     """
 
     attribute: str
@@ -56,6 +58,7 @@ class BlockList:
     key: str | None = None
     returns: tuple[str, ...] = ()
     bare: bool = False
+    packed: str | None = None
     axes: str = FLAT
     attends: tuple[str, ...] = (SEQUENCE,)
 
@@ -74,7 +77,7 @@ class BlockList:
 
     def flat(self, h: Tensor) -> Tensor:
         """A stream as [rows, tokens, width]."""
-        return h if self.axes == FLAT else rearrange(h, f"{self.axes} -> b ({self._token_axes}) d")
+        return h if self.axes == FLAT else rearrange(h, f"{self.axes} -> {self._flat_axes}")
 
     def unflat(self, h: Tensor, like: Tensor, chosen: bool = False) -> Tensor:
         """The opposite, with axes of the lengths that `like` has; tokens that were chosen lie along the first one."""
@@ -82,15 +85,26 @@ class BlockList:
             return h
         others = self._axes[1:]
         lengths = dict.fromkeys(others, 1) if chosen else {a: parse_shape(like, self.axes)[a] for a in others}
-        return rearrange(h, f"b ({self._token_axes}) d -> {self.axes}", **lengths)
+        return rearrange(h, f"{self._flat_axes} -> {self.axes}", **lengths)
+
+    def apart(self, args: Arguments) -> Arguments:
+        """A patch's arguments or result with the streams by name."""
+        return args if self.packed is None else {**args, **dict(zip(self.streams, args[self.packed], strict=False))}
+
+    def together(self, args: Arguments) -> Arguments:
+        """The opposite."""
+        if self.packed is None:
+            return args
+        others = {name: value for name, value in args.items() if name not in self.streams}
+        return others | {self.packed: tuple(args[name] for name in self.streams)}
 
     @property
     def _axes(self) -> list[str]:
         return [axis for axis in self.axes.split() if axis not in ("b", "d")]
 
     @property
-    def _token_axes(self) -> str:
-        return " ".join(self._axes)
+    def _flat_axes(self) -> str:
+        return f"{'b' if 'b' in self.axes.split() else 1} ({' '.join(self._axes)}) d"
 
 
 @dataclass(frozen=True)
@@ -107,7 +121,7 @@ class Family:
     it. text_seen: the argument that says how many of the text's tokens attention sees, where these are not all.
     ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is
     set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each list hands its
-    image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
+    image tokens to the next and the last one to the head, which reads no others. medium: image, video, audio or 3d.
     """
 
     name: str
@@ -181,6 +195,3 @@ class Layout:
         start = self.start + (0 if self.image_first else length - self.image)
         sequence = Span(start, start + tokens, length)
         return (sequence if joint else Span(self.start, self.start + tokens, image)), sequence
-
-
-Arguments = Mapping[str, Any]

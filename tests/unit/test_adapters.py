@@ -82,6 +82,21 @@ def test_a_grid_that_the_tokens_do_not_fill_gives_way_to_a_row():
     assert found.grid == (1, 1, 10)
 
 
+def test_a_stream_without_an_axis_of_samples_is_that_of_one_sample():
+    block_list, h = BlockList("blocks", ("x",), axes="n d"), torch.randn(24, 4)
+    assert torch.equal(block_list.flat(h), h[None])
+    assert torch.equal(block_list.unflat(h[None], h), h)
+
+
+def test_streams_that_come_in_one_argument_have_names_for_the_engine():
+    block_list = BlockList("blocks", ("video", "sound"), packed="img")
+    args = {"img": (1, 2), "vec": 3}
+    apart = block_list.apart(args)
+    assert (apart["video"], apart["sound"], apart["vec"]) == (1, 2, 3)
+    assert block_list.together(apart) == args
+    assert SINGLE.apart(args) is args and SINGLE.together(args) is args
+
+
 @pytest.mark.parametrize("axes", ["b n d", "b t h w d", "t h w b d"])
 def test_streams_with_several_axes_of_tokens_are_flat_for_the_engine(axes):
     block_list = BlockList("blocks", ("x",), axes=axes)
