@@ -12,8 +12,10 @@ from .family import BlockList, Family
 from .flux import FLUX
 from .hunyuan_video import HUNYUAN_VIDEO
 from .kandinsky5 import KANDINSKY5
+from .ltxav import LTXAV
 from .ltxv import LTXV
 from .lumina import LUMINA
+from .minimax_h3 import MINIMAX_H3
 from .mochi import MOCHI
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
@@ -27,8 +29,10 @@ FAMILIES: tuple[Family, ...] = (
     FLUX,
     HUNYUAN_VIDEO,
     KANDINSKY5,
+    LTXAV,
     LTXV,
     LUMINA,
+    MINIMAX_H3,
     MOCHI,
     QWEN_IMAGE,
     SD3,

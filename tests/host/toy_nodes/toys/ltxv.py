@@ -3,6 +3,8 @@
 LTX-Video's references are frames of the latent itself, at the end, with positions and noise of their own.
 """
 
+from dataclasses import replace
+
 import torch
 
 from .toy import Toy, named, randn
@@ -85,3 +87,4 @@ TOYS = {
         medium="video",
     ),
 }
+TOYS["ltxav_mute"] = replace(TOYS["ltxav"], along=(), grid=(2, 6, 6), references=None)
