@@ -63,7 +63,7 @@ def why_no_tokens(
         return "blocks of this model are not given ComfyUI's options for their attention"
     named = [name for name in family.ungathered if args.get(name) is not None]
     if named:
-        return f"{named[0]} gives tokens modulations or positions of their own"
+        return f"{named[0]} goes with the tokens, and cannot be cut to some of them"
     in_a_row = not block_list.joint and len(block_list.streams) == 1
     declared = [(family.per_token, tokens), (family.per_stream_token, in_stream)]
     for name, axes, n in [(*item, n) for per, n in declared for item in per.items()]:

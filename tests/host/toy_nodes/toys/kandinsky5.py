@@ -1,4 +1,6 @@
-from .toy import Toy, named, randn
+from dataclasses import replace
+
+from .toy import Toy, named, nothing, randn
 
 UNET = {
     "image_model": "kandinsky5",
@@ -31,3 +33,13 @@ TOYS = {
         medium="video",
     )
 }
+TOYS["kandinsky5_image"] = replace(
+    TOYS["kandinsky5"],
+    config="Kandinsky5Image",
+    unet=UNET | {"visual_embed_dim": 64},
+    latent=(16, 16, 16),
+    grid=(1, 8, 8),
+    extras=nothing,
+    references=None,
+    medium="image",
+)

@@ -21,6 +21,13 @@ UNET = {
     "causal_temporal_positioning": True,
 }
 
+# Of LTX-2.3: text that is modulated too, positions in halves and in the middle of patches. Older versions ignore these.
+NEWER = UNET | {
+    "cross_attention_adaln": True,
+    "rope_type": "split",
+    "frequencies_precision": "float64",
+    "use_middle_indices_grid": True,
+}
 SOUND = {
     "image_model": "ltxav",
     "cross_attention_dim": 64,
@@ -58,6 +65,12 @@ def guide(generator, references):
     return padded | {"keyframe_idxs": positions, "concat_mask": noisy}
 
 
+def faint_guide(generator, references):
+    """The guide counts half in attention, which newer versions then do in two parts."""
+    entry = {"pre_filter_count": SIDE * SIDE, "strength": 0.5, "pixel_mask": None, "latent_shape": [1, SIDE, SIDE]}
+    return guide(generator, references) | ({"guide_attention_entries": [entry]} if references else {})
+
+
 def heard(generator, references):
     return {"ref_audio": {"tokens": randn(generator, 1, 3, 128)}} if references else {}
 
@@ -87,4 +100,7 @@ TOYS = {
         medium="video",
     ),
 }
+TOYS["ltxv_newer"] = replace(
+    TOYS["ltxv"], unet=NEWER, extras=faint_guide, references="guiding frame, attended to by half"
+)
 TOYS["ltxav_mute"] = replace(TOYS["ltxav"], along=(), grid=(2, 6, 6), references=None)
