@@ -123,7 +123,8 @@ class Family:
     per_stream_token: the same for arguments that go with the tokens of the image's stream, where that has others beside
     it. text_seen: the argument that says how many of the text's tokens attention sees, where these are not all.
     ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is
-    set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each list hands its
+    set, tokens are not selected. no_tokens: why none are selected in any case, or
+    what tells from a block's arguments why none are, None where they may be. joined: whether each list hands its
     image tokens to the next and the last one to the head, which reads no others. medium: image, video, audio or 3d.
     defaults: settings that were measured on real weights; None: by rule.
     """
@@ -138,7 +139,7 @@ class Family:
     per_stream_token: Mapping[str, Axes] = field(default_factory=dict)
     text_seen: str | None = None
     ungathered: tuple[str, ...] = ()
-    no_tokens: str | None = None
+    no_tokens: str | Callable[[Arguments], str | None] | None = None
     joined: bool = True
     medium: str = "image"
     defaults: Defaults | None = None

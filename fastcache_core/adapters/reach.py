@@ -57,10 +57,13 @@ def why_no_tokens(
 
     rows: of the batch; tokens: of the attention's sequence; in_stream: of the image's stream.
     """
-    if family.no_tokens:
-        return family.no_tokens
+    why = family.no_tokens
+    if isinstance(why, str):
+        return why
     if OPTIONS not in args:
         return "blocks of this model are not given ComfyUI's options for their attention"
+    if why is not None and (here := why(args)):
+        return here
     named = [name for name in family.ungathered if args.get(name) is not None]
     if named:
         return f"{named[0]} goes with the tokens, and cannot be cut to some of them"
