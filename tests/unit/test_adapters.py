@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from fastcache_core.adapters.attention import OVERRIDE, attend_through
 from fastcache_core.adapters.family import BlockList, Layout
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
+from fastcache_core.adapters.ltxav import LTXAV
+from fastcache_core.adapters.ltxv import LTXV
 from fastcache_core.adapters.lumina import LUMINA
 from fastcache_core.adapters.reach import block_call, why_no_tokens
 from fastcache_core.adapters.rows import as_4d, gather_mask, gather_per_token, tensors_of
@@ -154,6 +157,20 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
     assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
+
+
+def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
+    def reason(frames=1, **options):
+        times = dict.fromkeys(("v_timestep", "v_cross_scale_shift_timestep"), SimpleNamespace(num_frames=1))
+        times["v_cross_gate_timestep"] = SimpleNamespace(num_frames=frames)
+        args = {"video": torch.zeros(2, 18, 4), "transformer_options": options, **times}
+        return why_no_tokens(LTXAV, LTXAV.lists[0], args, 2, 20, 18)
+
+    assert reason() is None and reason(run_ax=True) is None
+    assert "left out" in reason(v2a_cross_attn=False) and "left out" in reason(stg_skip_self_attn=True)
+    assert "modulations" in reason(frames=2)
+    args = {"img": torch.zeros(2, 18, 4), "transformer_options": {"stg_skip_self_attn": True}}
+    assert "left out" in why_no_tokens(LTXV, LTXV.lists[0], args, 2, 18, 18)
 
 
 @pytest.mark.parametrize(("tokens", "seen"), [(None, 3), (2, 2), (256, 3)])

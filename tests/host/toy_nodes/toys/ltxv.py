@@ -75,6 +75,13 @@ def heard(generator, references):
     return {"ref_audio": {"tokens": randn(generator, 1, 3, 128)}} if references else {}
 
 
+def first_frame(generator, references):
+    """The first frame is given: it has no noise, and modulations of its own."""
+    noisy = torch.ones(1, 1, 2, 6, 6)
+    noisy[:, :, 0] = 0
+    return {"concat_mask": noisy} if references else {}
+
+
 TOYS = {
     "ltxv": Toy(
         family="ltxv",
@@ -103,4 +110,10 @@ TOYS = {
 TOYS["ltxv_newer"] = replace(
     TOYS["ltxv"], unet=NEWER, extras=faint_guide, references="guiding frame, attended to by half"
 )
-TOYS["ltxav_mute"] = replace(TOYS["ltxav"], along=(), grid=(2, 6, 6), references=None)
+TOYS["ltxav_mute"] = replace(
+    TOYS["ltxav"],
+    along=(),
+    grid=(2, 6, 6),
+    extras=first_frame,
+    references="first frame, modulations of its own",
+)
