@@ -62,7 +62,12 @@ def refined(graph: Graph, block_cache: dict | None = None, token_selector: dict 
 
 
 def toy_graph(
-    family: str, fastcache: dict | None = None, steps: int = 12, cfg: float = 2.0, references: bool = False, batch: int = 2
+    family: str,
+    fastcache: dict | None = None,
+    steps: int = 12,
+    cfg: float = 2.0,
+    references: bool = False,
+    batch: int = 2,
 ) -> Graph:
     """Latents of a toy model; family: one of the toys', or hunyuan_video for the demo model."""
     graph = {
