@@ -100,7 +100,8 @@ class Family:
     text tokens too, from the model, their number and the stream's. image_first: whether image tokens come before text
     tokens in the attention's sequence, where there are blocks that have both apart. per_token: arguments with an entry
     for every token of the attention's sequence, and the axis that counts them; entries may be fewer, each for several
-    tokens in a row (frames). ungathered: arguments that would have to be cut to the active tokens as well and cannot;
+    tokens in a row (frames). per_stream_token: the same for arguments that go with the tokens of the image's stream,
+    where that has others beside it. ungathered: arguments that would have to be cut to the active tokens as well and cannot;
     when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each
     list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
     """
@@ -112,6 +113,7 @@ class Family:
     start: Callable[[nn.Module, int, int], int] = first
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, int] = field(default_factory=lambda: {"pe": 2, "vec": 1})
+    per_stream_token: Mapping[str, int] = field(default_factory=dict)
     ungathered: tuple[str, ...] = ()
     no_tokens: str | None = None
     joined: bool = True

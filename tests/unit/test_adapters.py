@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -113,7 +113,7 @@ def arguments(**more):
 
 
 def why(family, block_list, tokens=18, **more):
-    return why_no_tokens(family, block_list, arguments(**more), 2, tokens)
+    return why_no_tokens(family, block_list, arguments(**more), 2, tokens, 18)
 
 
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
@@ -122,7 +122,7 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert "modulations" in why(HUNYUAN_VIDEO, SINGLE, modulation_dims_img=[(0, None, 1)])
     assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
-    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18)
+    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
     assert "as a grid" in why(FLUX, BlockList("blocks", ("img",), axes="b h w d"))
 
 
@@ -133,6 +133,11 @@ def test_modulations_that_do_not_go_with_the_tokens_are_refused():
     assert "(4, 18, 4)" in why(FLUX, SINGLE, vec=torch.zeros(4, 18, 4))
     # Of image and text apart: which of the two streams is it for?
     assert "(2, 18, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4))
+    of_image = replace(FLUX, per_token={}, per_stream_token={"vec": 1})
+    assert why(of_image, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4)) is None
+    # One for the image and one for what it refers to, in one batch.
+    assert why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 4)) is None
+    assert "(4, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(4, 4))
     # One for each of three frames.
     assert why(FLUX, WAN_LIKE, vec=torch.zeros(2, 3, 6, 4)) is None
     assert "(2, 3, 6, 4)" in why(FLUX, SINGLE, vec=torch.zeros(2, 3, 6, 4))
