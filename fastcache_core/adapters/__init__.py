@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from torch import nn
 
+from .boogu import BOOGU
 from .chroma import CHROMA
 from .family import BlockList, Family
 from .flux import FLUX
+from .hunyuan3d import HUNYUAN3D
+from .hunyuan3d_2_1 import HUNYUAN3D_2_1
 from .hunyuan_video import HUNYUAN_VIDEO
+from .joyimage import JOYIMAGE
 from .lumina import LUMINA
+from .mage_flow import MAGE_FLOW
+from .omnigen2 import OMNIGEN2
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
 from .wan import WAN
 
-FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LUMINA, QWEN_IMAGE, SD3, WAN)
+FAMILIES: tuple[Family, ...] = (
+    BOOGU,
+    CHROMA,
+    FLUX,
+    HUNYUAN3D,
+    HUNYUAN3D_2_1,
+    HUNYUAN_VIDEO,
+    JOYIMAGE,
+    LUMINA,
+    MAGE_FLOW,
+    OMNIGEN2,
+    QWEN_IMAGE,
+    SD3,
+    WAN,
+)
 
 __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 

@@ -101,9 +101,9 @@ class Family:
     tokens in the attention's sequence, where there are blocks that have both apart. per_token: arguments with an entry
     for every token of the attention's sequence, and the axis that counts them; entries may be fewer, each for several
     tokens in a row (frames). per_stream_token: the same for arguments that go with the tokens of the image's stream,
-    where that has others beside it. ungathered: arguments that would have to be cut to the active tokens as well and cannot;
-    when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each
-    list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
+    where that has others beside it. ungathered: arguments that would have to be cut to the active tokens as well and
+    cannot; when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined:
+    whether each list hands its image tokens to the next and the last one to the head. medium: image, video, audio, 3d.
     """
 
     name: str

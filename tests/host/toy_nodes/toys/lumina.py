@@ -24,7 +24,6 @@ Z_IMAGE = LUMINA | {
     "n_heads": 8,
     "n_kv_heads": 8,
     "z_image_modulation": True,
-    "time_scale": 1000.0,
     "pad_tokens_multiple": 32,
 }
 OMNI = Z_IMAGE | {"siglip_feat_dim": 48}

@@ -21,6 +21,7 @@ BOOGU = {key: UNET[key] for key in UNET if key not in ("image_model", "text_feat
     "num_layers": 3,
     "num_double_stream_layers": 2,
     "instruction_feat_dim": 64,
+    "timestep_scale": 1.0,
 }
 
 
@@ -43,6 +44,10 @@ OMNIGEN2 = Toy(
 TOYS = {
     "omnigen2": OMNIGEN2,
     "boogu": replace(
-        OMNIGEN2, family="boogu", config="Boogu", unet=BOOGU, blocks=named("double", 2) + named("single", 3)
+        OMNIGEN2,
+        family="boogu",
+        config="Boogu",
+        unet=BOOGU,
+        blocks=named("double_stream_layer", 2) + named("single_stream_layer", 3),
     ),
 }
