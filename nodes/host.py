@@ -272,9 +272,10 @@ class Session:
 
     def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
         keys, views = [], []
+        together = tuple(uuids) if self.family is not None and self.family.mixed else ()
         for uuid in uuids:
             view = (self.window, self.areas.get(uuid), self.seen[uuid])
-            keys.append((self.passes[self.window], uuid, view))
+            keys.append((self.passes[self.window], uuid, view, together))
             views.append(view)
             self.seen[uuid] += 1
         self.run.begin_call(keys, views)

@@ -106,8 +106,9 @@ class Family:
     tokens in a row (frames). per_stream_token: the same for arguments that go with the tokens of the image's stream,
     where that has others beside it. ungathered: arguments that would have to be cut to the active tokens as well and
     cannot; when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined:
-    whether each list hands its image tokens to the next and the last one to the head. medium: image, video, audio or
-    3d. defaults: settings that were measured on real weights; None: by rule.
+    whether each list hands its image tokens to the next and the last one to the head. mixed: whether the model mixes up
+    the conditionings of a batch, so that what is kept of them holds in the same batch only. medium: image, video, audio
+    or 3d. defaults: settings that were measured on real weights; None: by rule.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Family:
     ungathered: tuple[str, ...] = ()
     no_tokens: str | None = None
     joined: bool = True
+    mixed: bool = False
     medium: str = "image"
     defaults: Defaults | None = None
 

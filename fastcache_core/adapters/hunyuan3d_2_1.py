@@ -12,5 +12,6 @@ HUNYUAN3D_2_1 = Family(
     grid,
     last,
     no_tokens="these blocks do not let the keys and values of their attention be kept",
+    mixed=True,  # it swaps the halves of a batch, and back again
     medium="3d",
 )
