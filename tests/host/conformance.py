@@ -83,18 +83,19 @@ def examine(server: ComfyServer, name: str, missing: dict[str, str], references:
     if name in missing:
         row.reason = missing[name]
         return row
-    plain, _ = sample(server, toy_graph(name, references=references))
+    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if toy.alone and references else {})
+    plain, _ = sample(server, toy_graph(name, **options))
     if not np.isfinite(plain).all() or plain.std() == 0:
         row.problems.append("the toy itself gives nothing to compare")
-    _identical(server, row, plain, references)
-    _blocks(server, row, references)
-    _tokens(server, row, references)
+    _identical(server, row, plain, options)
+    _blocks(server, row, options)
+    _tokens(server, row, options)
     return row
 
 
-def _identical(server: ComfyServer, row: Row, plain: np.ndarray, references: bool) -> None:
-    zero, _ = sample(server, toy_graph(row.name, {"block_threshold": 0.0}, references=references))
-    idle, report = sample(server, toy_graph(row.name, {"block_threshold": 1e-6}, references=references))
+def _identical(server: ComfyServer, row: Row, plain: np.ndarray, options: dict[str, Any]) -> None:
+    zero, _ = sample(server, toy_graph(row.name, {"block_threshold": 0.0}, **options))
+    idle, report = sample(server, toy_graph(row.name, {"block_threshold": 1e-6}, **options))
     row.identical = np.array_equal(zero, plain) and np.array_equal(idle, plain)
     if not row.identical:
         row.problems.append("not identical when nothing is skipped")
@@ -103,8 +104,8 @@ def _identical(server: ComfyServer, row: Row, plain: np.ndarray, references: boo
     row.route, row.blocks = report["run"].get("route"), len(report["blocks"])
 
 
-def _blocks(server: ComfyServer, row: Row, references: bool) -> None:
-    _, report = sample(server, toy_graph(row.name, {"block_threshold": 10.0}, references=references))
+def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
+    _, report = sample(server, toy_graph(row.name, {"block_threshold": 10.0}, **options))
     row.grid = (report["tokens"] or {}).get("grid")
     if not report["computed"]:
         row.reason = report["notes"][0]
@@ -119,14 +120,14 @@ def _blocks(server: ComfyServer, row: Row, references: bool) -> None:
     row.problems += [f"{key} is {got}, not {want}" for key, (got, want) in expectations.items() if got != want]
     if row.block_cache > 0.7:
         row.problems.append(f"block cache computes {row.block_cache:.0%}: {report['notes']}")
-    row.prediction_error = _at_rest(server, row, {"block_threshold": 10.0}, None, references, "predicted: ")
+    row.prediction_error = _at_rest(server, row, {"block_threshold": 10.0}, None, options, "predicted: ")
 
 
-def _tokens(server: ComfyServer, row: Row, references: bool) -> None:
+def _tokens(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     if row.block_cache is None:
         return
     off = {"block_threshold": 0.0}
-    _, report = sample(server, refined(toy_graph(row.name, off, references=references), None, SOME))
+    _, report = sample(server, refined(toy_graph(row.name, off, **options), None, SOME))
     refusals = [note for note in report["notes"] if note.startswith("Tokens are not selected: ")]
     if refusals:
         row.reason = refusals[0]
@@ -134,7 +135,7 @@ def _tokens(server: ComfyServer, row: Row, references: bool) -> None:
     row.token_selector = round(report["computed_fraction"], 3)
     if not 0.05 < row.token_selector < 1:
         row.problems.append(f"token selector computes {row.token_selector:.0%}: {report['notes']}")
-    errors = [_at_rest(server, row, off, active, references, "partial: ") for active in (HALF, ALL_BUT_ONE)]
+    errors = [_at_rest(server, row, off, active, options, "partial: ") for active in (HALF, ALL_BUT_ONE)]
     row.partial_error = max(errors)
 
 
@@ -143,12 +144,12 @@ def _at_rest(
     row: Row,
     settings: dict[str, Any],
     selector: dict[str, Any] | None,
-    references: bool,
+    options: dict[str, Any],
     action: str,
 ) -> float:
     """By how much the last evaluation on resting input is off, when it takes the given action."""
-    computed, _ = sample(server, repeat_graph(row.name, COMPUTED, references=references))
-    graph = repeat_graph(row.name, AT_REST, settings, references=references)
+    computed, _ = sample(server, repeat_graph(row.name, COMPUTED, **options))
+    graph = repeat_graph(row.name, AT_REST, settings, **options)
     again, report = sample(server, refined(graph, None, selector) if selector else graph)
     error = off_by(again, computed)
     taken = {reason for reason in last_reasons(report) if not reason.startswith(action)}

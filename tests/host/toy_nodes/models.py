@@ -41,9 +41,10 @@ def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
     generator = torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
+    for name, parameter in model.diffusion_model.named_parameters():
         spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.data = torch.randn(parameter.shape, generator=generator) * spread
+        scales = parameter.ndim == 1 and name.endswith(("weight", "scale"))  # of norms, which leave things as they are
+        parameter.data = scales + torch.randn(parameter.shape, generator=generator) * spread
     for name, buffer in model.diffusion_model.named_buffers():
         if name == "pos_embed":  # comes with the weights of a real model
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
@@ -71,7 +72,25 @@ def toy_conditioning(family: str, seed: int, references: bool) -> list[Any]:
 
 @toy_node("Latent", [FAMILY, io.Int.Input("batch", default=2, min=1)], [io.Latent.Output()])
 def toy_latent(family: str, batch: int) -> dict[str, Any]:
-    return {"samples": torch.zeros(batch, *HERE[family].latent)}
+    toy = HERE[family]
+    latents = [torch.zeros(batch, *shape) for shape in (toy.latent, *toy.along)]
+    return {"samples": nested(latents) if toy.along else latents[0]}
+
+
+def nested(latents: list[torch.Tensor]) -> Any:
+    """Several latents that are sampled together; older versions of ComfyUI have no such thing."""
+    from comfy.nested_tensor import NestedTensor
+
+    return NestedTensor(latents)
+
+
+@toy_node("Packed", [io.Latent.Input("latent")], [io.Latent.Output()])
+def packed(latent: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a nested latent in one, as only such can be saved; others as they are."""
+    samples = latent["samples"]
+    if not samples.is_nested:
+        return latent
+    return {"samples": torch.cat([part.flatten(1) for part in samples.unbind()], 1)}
 
 
 @toy_node("Missing", [], shows=True)

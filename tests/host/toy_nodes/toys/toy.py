@@ -28,10 +28,12 @@ class Toy:
     family: name of the adapter it belongs to, None where there is none. config: its class in comfy.supported_models.
     unet: its unet_config; entries that older versions do not know are left out where `parameters` names the dataclass
     (module, class) that they are read into. latent: shape of one sample's latent, [channels, (frames,) rows, columns].
+    along: shapes of others that are sampled with it in one nested latent, such as sound.
     grid: its image tokens as (frames, rows, columns), one row of all tokens where they have no grid. blocks: names of
     its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of one text
     embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
-    generator, with or without reference or control tokens. references: what those are, None where it takes none.
+    generator, with or without reference or control tokens. references: what those are, None where it takes none. alone:
+    whether ComfyUI takes them only where a call of the model has one sample.
     medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
     """
 
@@ -39,6 +41,7 @@ class Toy:
     config: str
     unet: dict[str, Any]
     latent: tuple[int, ...]
+    along: tuple[tuple[int, ...], ...] = field(default=(), kw_only=True)
     grid: tuple[int, int, int] = (1, 1, 1)
     blocks: tuple[str, ...] = ()
     latent_format: str | None = None
@@ -47,6 +50,7 @@ class Toy:
     pooled: int = 32
     extras: Extras = field(default=nothing)
     references: str | None = None
+    alone: bool = False
     medium: str = "image"
     needs: str | None = None
 
