@@ -17,6 +17,7 @@ from .mage_flow import MAGE_FLOW
 from .omnigen2 import OMNIGEN2
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
+from .triposplat import TRIPOSPLAT
 from .wan import WAN
 
 FAMILIES: tuple[Family, ...] = (
@@ -32,6 +33,7 @@ FAMILIES: tuple[Family, ...] = (
     OMNIGEN2,
     QWEN_IMAGE,
     SD3,
+    TRIPOSPLAT,
     WAN,
 )
 
