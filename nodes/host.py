@@ -331,6 +331,8 @@ class Session:
         """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
         if self.run.passes(index):
             return {name: args[name] for name in block_list.streams}
+        if self.run.comes_again(index):
+            self.layouts.clear()
         # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
         ours = unrecorded()
 

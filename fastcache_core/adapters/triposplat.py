@@ -1,4 +1,4 @@
-"""TripoSplat: a set of latent tokens, then those of the picture, then one of the camera, which the head reads as well."""
+"""TripoSplat: a set of latent tokens, then those of the picture, then the camera's, which the head reads as well."""
 
 from torch import nn
 
