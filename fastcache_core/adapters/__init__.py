@@ -14,6 +14,7 @@ from .hunyuan_video import HUNYUAN_VIDEO
 from .joyimage import JOYIMAGE
 from .lumina import LUMINA
 from .mage_flow import MAGE_FLOW
+from .minimax_music import MINIMAX_MUSIC
 from .omnigen2 import OMNIGEN2
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
@@ -30,6 +31,7 @@ FAMILIES: tuple[Family, ...] = (
     JOYIMAGE,
     LUMINA,
     MAGE_FLOW,
+    MINIMAX_MUSIC,
     OMNIGEN2,
     QWEN_IMAGE,
     SD3,
