@@ -46,4 +46,11 @@ TOYS = {
         QWEN_IMAGE, extras=timestep_zero, references="reference latents at timestep zero (Qwen-Image-Edit 2511)"
     ),
     "qwen_image_padded": replace(QWEN_IMAGE, extras=padded),
+    "qwen_image_layered": replace(
+        QWEN_IMAGE,
+        unet=UNET | {"use_additional_t_cond": True, "default_ref_method": "negative_index"},
+        latent=(16, 3, 16, 16),
+        grid=(3, 8, 8),
+        needs="comfy_extras.nodes_zimage",  # as new as layers
+    ),
 }
