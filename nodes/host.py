@@ -268,9 +268,10 @@ class Session:
 
     def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
         keys, views = [], []
+        together = tuple(uuids) if self.family is not None and self.family.mixed else ()
         for uuid in uuids:
             view = (self.window, self.areas.get(uuid), self.seen[uuid])
-            keys.append((self.passes[self.window], uuid, view))
+            keys.append((self.passes[self.window], uuid, view, together))
             views.append(view)
             self.seen[uuid] += 1
         self.run.begin_call(keys, views)
@@ -329,6 +330,8 @@ class Session:
         """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
         if self.run.passes(index):
             return {name: args[name] for name in block_list.streams}
+        if self.run.comes_again(index):
+            self.layouts.clear()
         # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
         ours = unrecorded()
 

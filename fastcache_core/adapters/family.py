@@ -122,11 +122,12 @@ class Family:
     differ, the first longer than 1 of which does; entries may be fewer, each for several tokens in a row (frames).
     per_stream_token: the same for arguments that go with the tokens of the image's stream, where that has others beside
     it. text_seen: the argument that says how many of the text's tokens attention sees, where these are not all.
-    ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is
-    set, tokens are not selected. no_tokens: why none are selected in any case, or
-    what tells from a block's arguments why none are, None where they may be. joined: whether each list hands its
-    image tokens to the next and the last one to the head, which reads no others. medium: image, video, audio or 3d.
-    defaults: settings that were measured on real weights; None: by rule.
+    ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is set,
+    tokens are not selected. no_tokens: why none are selected in any case, or what tells from a block's arguments why
+    none are, None where they may be. joined: whether each list hands its image tokens to the next and the last one to
+    the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what is
+    kept of them holds in the same batch only. medium: image, video, audio or 3d. defaults: settings that were measured
+    on real weights; None: by rule.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Family:
     ungathered: tuple[str, ...] = ()
     no_tokens: str | Callable[[Arguments], str | None] | None = None
     joined: bool = True
+    mixed: bool = False
     medium: str = "image"
     defaults: Defaults | None = None
 

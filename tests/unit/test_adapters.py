@@ -1,10 +1,12 @@
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from fastcache_core import adapters
 from fastcache_core.adapters import FAMILIES, find_family
 from fastcache_core.adapters.attention import OVERRIDE, attend_through
 from fastcache_core.adapters.family import BlockList, Layout
@@ -314,3 +316,17 @@ def test_a_mask_of_keys_is_kept_with_them_and_an_odd_one_keeps_them_from_being_k
     for mask in (None, torch.ones(1, 9), torch.ones(9, 9), torch.ones(5, 9, 9)):
         attend_through({}, keeping, call_of(("sequence",)))[OVERRIDE](attention, *qkv(9), 8, mask)
     assert kept[0] is None and kept[1].shape == (1, 1, 1, 9) and kept[2] is None and len(kept) == 3
+
+
+def test_names_and_classes_of_families_are_their_own():
+    names = [family.name for family in FAMILIES]
+    classes = [cls for family in FAMILIES for cls in family.classes]
+    assert len(set(names)) == len(names) and len(set(classes)) == len(classes)
+
+
+def test_a_family_takes_at_most_sixty_lines():
+    folder = Path(adapters.__file__).parent
+    machinery = {"__init__", "attention", "family", "reach", "rows", "unknown"}
+    declarations = [path for path in folder.glob("*.py") if path.stem not in machinery]
+    assert len(declarations) > 20
+    assert max(len(path.read_text(encoding="utf-8").splitlines()) for path in declarations) <= 60

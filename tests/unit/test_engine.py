@@ -75,6 +75,27 @@ def test_a_stream_without_tokens_is_handed_on(thresholds):
     assert run.report.computed_fraction < 1
 
 
+@pytest.mark.parametrize("level", ["block", "stack"])
+def test_blocks_that_come_again_in_one_call_are_kept_apart(level):
+    """As in models that cut a long sound into windows."""
+    blocks, windows = [toys.attend(i, 8) for i in range(3)], toys.trajectory(2, width=8)
+    run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level=level, warmup_evaluations=1)
+    run.decider.last_sigma = 0.0
+    outputs = []
+    for _ in range(2):
+        run.begin_evaluation(1.0)
+        run.begin_call(["cond"])
+        for window in windows:
+            streams = {"img": window.clone(), "txt": toys.text_of(["cond"], window)}
+            for index, block in enumerate(blocks):
+                streams = run.run_block(toys.block_call(index, block, 1.0, streams))
+            outputs.append(streams["img"])
+        run.end_evaluation()
+    assert computed(run) == [1, 0]
+    for first, again in zip(outputs[:2], outputs[2:], strict=True):
+        torch.testing.assert_close(again, first, rtol=1e-5, atol=1e-6)
+
+
 def test_change_accumulates_until_the_threshold():
     states = [torch.full((1, 6, 4), 1.0 + 0.1 * i) for i in range(7)]
     run = toys.make_run([toys.add(1.0)], SIGMAS, block_threshold=0.2, max_consecutive_skips=9)
