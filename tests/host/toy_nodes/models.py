@@ -36,14 +36,18 @@ def known(toy: Toy) -> dict[str, Any]:
 
 def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     base = getattr(comfy.supported_models, toy.config)
-    own = {"latent_format": getattr(comfy.latent_formats, toy.latent_format)} if toy.latent_format else {}
+    own = {"unet_extra_config": {k: v for k, v in base.unet_extra_config.items() if k not in toy.unet}}
+    if toy.latent_format:
+        own["latent_format"] = getattr(comfy.latent_formats, toy.latent_format)
     config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
     generator = torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
+    for name, parameter in model.diffusion_model.named_parameters():
         spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.data = torch.randn(parameter.shape, generator=generator) * spread
+        # Norms scale by about 1; by less, attention would be uniform, and nobody would notice a wrong position.
+        middle = 1 if parameter.ndim == 1 and name.endswith(("weight", "scale")) else 0
+        parameter.data = torch.randn(parameter.shape, generator=generator) * spread + middle
     for name, buffer in model.diffusion_model.named_buffers():
         if name == "pos_embed":  # comes with the weights of a real model
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
