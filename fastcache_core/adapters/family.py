@@ -13,6 +13,7 @@ from ..calls import SEQUENCE
 from ..tokens import Span
 
 FLAT = "b n d"
+Arguments = Mapping[str, Any]
 
 
 def padded_grid(shape: tuple[int, ...], patch: Sequence[int]) -> tuple[int, int, int]:
@@ -29,6 +30,10 @@ def first(model: nn.Module, tokens: int, length: int) -> int:
 def last(model: nn.Module, tokens: int, length: int) -> int:
     """The image's tokens come last in their stream."""
     return length - tokens
+
+
+def none(args: Arguments) -> int:
+    return 0
 
 
 def never(model: nn.Module) -> bool:
@@ -97,23 +102,28 @@ class Family:
 
     classes: qualified names of its model classes. grid: image tokens as (frames, rows, columns), from the model and the
     shape of its input. start: where the grid's tokens start in a stream that is longer, because it has reference or
-    text tokens too, from the model, their number and the stream's. image_first: whether image tokens come before text
-    tokens in the attention's sequence, where there are blocks that have both apart. per_token: arguments with an entry
-    for every token of the attention's sequence, and the axis that counts them; entries may be fewer, each for several
-    tokens in a row (frames). ungathered: arguments that would have to be cut to the active tokens as well and cannot;
-    when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each
-    list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
+    text tokens too, from the model, their number and the stream's; None where they are not in a row. behind: how many
+    reference tokens come after those that `start` takes for the last, from a block's arguments. image_first: whether
+    image tokens come before text tokens in the attention's sequence, where there are blocks that have both apart.
+    per_token: arguments with an entry for every token of the attention's sequence, and the axis that counts them, from
+    the end if negative; entries may be fewer, each for several tokens in a row (frames). ungathered: arguments that
+    would have to be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected.
+    no_tokens: why none are selected in any case. separate: why blocks must not be predicted together, None where they
+    may. joined: whether each list hands its image tokens to the next and the last one to the head. medium: image,
+    video, audio or 3d.
     """
 
     name: str
     classes: tuple[str, ...]
     lists: tuple[BlockList, ...]
     grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
-    start: Callable[[nn.Module, int, int], int] = first
+    start: Callable[[nn.Module, int, int], int | None] = first
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, int] = field(default_factory=lambda: {"pe": 2, "vec": 1})
     ungathered: tuple[str, ...] = ()
     no_tokens: str | None = None
+    separate: str | None = None
+    behind: Callable[[Arguments], int] = none
     joined: bool = True
     medium: str = "image"
 
@@ -147,7 +157,8 @@ class Layout:
     """Where tokens lie in one model call: the image's grid, its start in the image's tokens (with references), and
     how many of these there are.
 
-    A grid that has more tokens than there are is not the right one; a row of all tokens then takes its place.
+    A grid that has more tokens than there are, or whose tokens are not in a row, is not the right one; a row of all
+    tokens then takes its place.
     """
 
     grid: tuple[int, int, int]
@@ -156,13 +167,17 @@ class Layout:
     image_first: bool
 
     @classmethod
-    def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor) -> Layout:
-        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter."""
+    def read(
+        cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor, args: Arguments
+    ) -> Layout:
+        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter the block
+        with these arguments."""
         image, grid = entering.shape[1], family.grid(model, shape)
         tokens = grid[0] * grid[1] * grid[2]
-        if not 0 < tokens <= image:
+        start = family.start(model, tokens, image - family.behind(args)) if 0 < tokens <= image else None
+        if start is None:
             return cls((1, 1, image), 0, image, family.image_first(model))
-        return cls(grid, family.start(model, tokens, image), image, family.image_first(model))
+        return cls(grid, start, image, family.image_first(model))
 
     def spans(self, joint: bool, image: int, text: int) -> tuple[Span, Span]:
         """Where the grid's tokens lie in a block's image stream, and in the attention's sequence.
@@ -174,6 +189,3 @@ class Layout:
         start = self.start + (0 if self.image_first else length - self.image)
         sequence = Span(start, start + tokens, length)
         return (sequence if joint else Span(self.start, self.start + tokens, image)), sequence
-
-
-Arguments = Mapping[str, Any]

@@ -46,7 +46,7 @@ def test_blocks_and_ranges_cover_all_lists_in_order():
 
 
 def layout(family, model, shape, image):
-    return Layout.read(family, model, shape, torch.zeros(1, image, 8))
+    return Layout.read(family, model, shape, torch.zeros(1, image, 8), {})
 
 
 def test_flux_puts_text_first_and_reference_tokens_last():
