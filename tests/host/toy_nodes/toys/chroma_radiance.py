@@ -13,7 +13,7 @@ RADIANCE = CHROMA | {
     "nerf_depth": 2,
     "nerf_max_freqs": 4,
     "nerf_tile_size": 64,
-    "nerf_final_head_type": "conv",
+    "nerf_final_head_type": "linear",
     "nerf_embedder_dtype": torch.float32,
     "use_x0": False,
     "use_sequential_txt_ids": True,

@@ -31,7 +31,8 @@ class Toy:
     grid: its image tokens as (frames, rows, columns), one row of all tokens where they have no grid. blocks: names of
     its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of one text
     embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
-    generator, with or without reference or control tokens. references: what those are, None where it takes none.
+    generator, with or without reference or control tokens. references: what those are, None where it takes none;
+    their_grid: the grid with them, where it is another one.
     medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
     """
 
@@ -47,6 +48,7 @@ class Toy:
     pooled: int = 32
     extras: Extras = field(default=nothing)
     references: str | None = None
+    their_grid: tuple[int, int, int] | None = None
     medium: str = "image"
     needs: str | None = None
 
