@@ -4,16 +4,42 @@ from __future__ import annotations
 
 from torch import nn
 
+from .aura_flow import AURA_FLOW
 from .chroma import CHROMA
+from .ernie import ERNIE
 from .family import BlockList, Family
 from .flux import FLUX
+from .hidream import HIDREAM
+from .hunyuan_dit import HUNYUAN_DIT
 from .hunyuan_video import HUNYUAN_VIDEO
+from .ideogram import IDEOGRAM
+from .krea2 import KREA2
+from .lens import LENS
 from .lumina import LUMINA
+from .pixart import PIXART
+from .pixeldit import PIXELDIT
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
 from .wan import WAN
 
-FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LUMINA, QWEN_IMAGE, SD3, WAN)
+FAMILIES: tuple[Family, ...] = (
+    AURA_FLOW,
+    CHROMA,
+    ERNIE,
+    FLUX,
+    HIDREAM,
+    HUNYUAN_DIT,
+    HUNYUAN_VIDEO,
+    IDEOGRAM,
+    KREA2,
+    LENS,
+    LUMINA,
+    PIXART,
+    PIXELDIT,
+    QWEN_IMAGE,
+    SD3,
+    WAN,
+)
 
 __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 
