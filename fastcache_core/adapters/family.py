@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,12 @@ from einops import parse_shape, rearrange
 from torch import Tensor, nn
 
 from ..calls import SEQUENCE
+from ..defaults import Defaults, by_rule
 from ..tokens import Span
 
 FLAT = "b n d"
 Arguments = Mapping[str, Any]
+FORWARD = "forward"
 
 
 def padded_grid(shape: tuple[int, ...], patch: Sequence[int]) -> tuple[int, int, int]:
@@ -110,7 +113,7 @@ class Family:
     would have to be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected.
     no_tokens: why none are selected in any case. separate: why blocks must not be predicted together, None where they
     may. joined: whether each list hands its image tokens to the next and the last one to the head. medium: image,
-    video, audio or 3d.
+    video, audio or 3d. defaults: settings that were measured on real weights; None: by rule.
     """
 
     name: str
@@ -126,12 +129,23 @@ class Family:
     behind: Callable[[Arguments], int] = none
     joined: bool = True
     medium: str = "image"
+    defaults: Defaults | None = None
 
     @property
     def route(self) -> str:
-        """How blocks are reached."""
-        keys = {block_list.key is None for block_list in self.lists}
-        return "forward" if keys == {True} else "patches_replace"
+        """How blocks are reached, or some of them."""
+        return FORWARD if any(block_list.key is None for block_list in self.lists) else "patches_replace"
+
+    def tokens(self, model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The grid; without tokens where the input's shape is none that the family knows."""
+        try:
+            return self.grid(model, shape)
+        except (ValueError, IndexError, TypeError):
+            return 1, 1, 0
+
+    def defaults_for(self, model: nn.Module, shape: tuple[int, ...]) -> Defaults:
+        """What stands for settings that are left open, when this model works on an input of this shape."""
+        return self.defaults or by_rule(len(self.blocks(model)), math.prod(self.tokens(model, shape)))
 
     def blocks(self, model: nn.Module) -> list[tuple[BlockList, int, str]]:
         """Every block in order, as (its list, its index there, its name), e.g. (..., 3, "double 3")."""
@@ -172,8 +186,8 @@ class Layout:
     ) -> Layout:
         """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter the block
         with these arguments."""
-        image, grid = entering.shape[1], family.grid(model, shape)
-        tokens = grid[0] * grid[1] * grid[2]
+        image, grid = entering.shape[1], family.tokens(model, shape)
+        tokens = math.prod(grid)
         start = family.start(model, tokens, image - family.behind(args)) if 0 < tokens <= image else None
         if start is None:
             return cls((1, 1, image), 0, image, family.image_first(model))
@@ -184,7 +198,7 @@ class Layout:
 
         image: length of that stream, which has the text's tokens too if it is joint; text: tokens of the other ones.
         """
-        tokens = self.grid[0] * self.grid[1] * self.grid[2]
+        tokens = math.prod(self.grid)
         length = image + text
         start = self.start + (0 if self.image_first else length - self.image)
         sequence = Span(start, start + tokens, length)
