@@ -10,6 +10,7 @@ from .ernie import ERNIE
 from .family import BlockList, Family
 from .flux import FLUX
 from .hidream import HIDREAM
+from .hidream_o1 import HIDREAM_O1
 from .hunyuan_dit import HUNYUAN_DIT
 from .hunyuan_video import HUNYUAN_VIDEO
 from .ideogram import IDEOGRAM
@@ -28,6 +29,7 @@ FAMILIES: tuple[Family, ...] = (
     ERNIE,
     FLUX,
     HIDREAM,
+    HIDREAM_O1,
     HUNYUAN_DIT,
     HUNYUAN_VIDEO,
     IDEOGRAM,

@@ -12,7 +12,7 @@ def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def reference_tokens(args: Arguments) -> int:
-    return sum(args["transformer_options"].get("reference_image_num_tokens", ()))
+    return sum((args.get("transformer_options") or {}).get("reference_image_num_tokens", ()))
 
 
 KREA2 = Family(
