@@ -147,6 +147,7 @@ class Session:
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
+        separate = None if self.whole else family.separate
         self.run = Run(
             config,
             ["model"] if self.whole else [name for _, _, name in self.blocks],
@@ -155,7 +156,7 @@ class Session:
             sigma_window(patcher.get_model_object("model_sampling"), config),
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
-            "a ControlNet adds to the hidden state between blocks" if controlled else None,
+            "a ControlNet adds to the hidden state between blocks" if controlled else separate,
             joined=self.whole or family.joined,
             defaults=family and family.defaults_for(self.model, shape),
         )
@@ -368,7 +369,7 @@ class Session:
                 "they are left alone."
             )
             return None
-        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering)
+        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)
         return layout
 

@@ -36,6 +36,10 @@ def last(model: nn.Module, tokens: int, length: int) -> int:
     return length - tokens
 
 
+def none(args: Arguments) -> int:
+    return 0
+
+
 def never(model: nn.Module) -> bool:
     return False
 
@@ -116,31 +120,35 @@ class Family:
 
     classes: qualified names of its model classes. grid: image tokens as (frames, rows, columns), from the model and the
     shape of its input. start: where the grid's tokens start in a stream that is longer, because it has reference or
-    text tokens too, from the model, their number and the stream's. image_first: whether image tokens come before text
-    tokens in the attention's sequence, where there are blocks that have both apart. per_token: arguments with an entry
-    for every token of the attention's sequence, and the axis that counts them, or several by which versions of ComfyUI
-    differ, the first longer than 1 of which does; entries may be fewer, each for several tokens in a row (frames).
-    per_stream_token: the same for arguments that go with the tokens of the image's stream, where that has others beside
-    it. text_seen: the argument that says how many of the text's tokens attention sees, where these are not all.
-    ungathered: arguments that would have to be cut to the active tokens as well and cannot; when one of them is set,
-    tokens are not selected. no_tokens: why none are selected in any case, or what tells from a block's arguments why
-    none are, None where they may be. joined: whether each list hands its image tokens to the next and the last one to
-    the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what is
-    kept of them holds in the same batch only. medium: image, video, audio or 3d. defaults: settings that were measured
-    on real weights; None: by rule.
+    text tokens too, from the model, their number and the stream's; None where they are not in a row. behind: how many
+    reference tokens come after those that `start` takes for the last, from a block's arguments. image_first: whether
+    image tokens come before text tokens in the attention's sequence, where there are blocks that have both apart.
+    per_token: arguments with an entry for every token of the attention's sequence, and the axis that counts them, from
+    the end if negative, or several by which versions of ComfyUI differ, the first longer than 1 of which does; entries
+    may be fewer, each for several tokens in a row (frames). per_stream_token: the same for arguments that go with the
+    tokens of the image's stream, where that has others beside it. text_seen: the argument that says how many of the
+    text's tokens attention sees, where these are not all. ungathered: arguments that would have to be cut to the active
+    tokens as well and cannot; when one of them is set, tokens are not selected. no_tokens: why none are selected in any
+    case, or what tells from a block's arguments why none are, None where they may be. separate: why blocks must not be
+    predicted together, None where they may. joined: whether each list hands its image tokens to the next and the last
+    one to the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what
+    is kept of them holds in the same batch only. medium: image, video, audio or 3d. defaults: settings that were
+    measured on real weights; None: by rule.
     """
 
     name: str
     classes: tuple[str, ...]
     lists: tuple[BlockList, ...]
     grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
-    start: Callable[[nn.Module, int, int], int] = first
+    start: Callable[[nn.Module, int, int], int | None] = first
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, Axes] = field(default_factory=lambda: {"pe": 2, "vec": 1})
     per_stream_token: Mapping[str, Axes] = field(default_factory=dict)
     text_seen: str | None = None
     ungathered: tuple[str, ...] = ()
     no_tokens: str | Callable[[Arguments], str | None] | None = None
+    separate: str | None = None
+    behind: Callable[[Arguments], int] = none
     joined: bool = True
     mixed: bool = False
     medium: str = "image"
@@ -186,7 +194,8 @@ class Layout:
     """Where tokens lie in one model call: the image's grid, its start in the image's tokens (with references), and
     how many of these there are.
 
-    A grid that has more tokens than there are is not the right one; a row of all tokens then takes its place.
+    A grid that has more tokens than there are, or whose tokens are not in a row, is not the right one; a row of all
+    tokens then takes its place.
     """
 
     grid: tuple[int, int, int]
@@ -195,13 +204,17 @@ class Layout:
     image_first: bool
 
     @classmethod
-    def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor) -> Layout:
-        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter."""
+    def read(
+        cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor, args: Arguments
+    ) -> Layout:
+        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter the block
+        with these arguments."""
         image, grid = entering.shape[1], family.tokens(model, shape)
         tokens = math.prod(grid)
-        if not 0 < tokens <= image:
+        start = family.start(model, tokens, image - family.behind(args)) if 0 < tokens <= image else None
+        if start is None:
             return cls((1, 1, image), 0, image, family.image_first(model))
-        return cls(grid, family.start(model, tokens, image), image, family.image_first(model))
+        return cls(grid, start, image, family.image_first(model))
 
     def spans(self, joint: bool, image: int, text: int) -> tuple[Span, Span]:
         """Where the grid's tokens lie in a block's image stream, and in the attention's sequence.

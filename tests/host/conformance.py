@@ -118,7 +118,7 @@ def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     expectations = {
         "family": (report["run"]["family"], toy.family),
         "blocks": (report["blocks"], list(toy.blocks)),
-        "grid": (row.grid, list(toy.grid)),
+        "grid": (row.grid, list((row.references and toy.their_grid) or toy.grid)),
     }
     row.problems += [f"{key} is {got}, not {want}" for key, (got, want) in expectations.items() if got != want]
     if row.block_cache > 0.7:

@@ -11,7 +11,9 @@ from fastcache_core.adapters import FAMILIES, find_family
 from fastcache_core.adapters.attention import OVERRIDE, attend_through
 from fastcache_core.adapters.family import BlockList, Layout
 from fastcache_core.adapters.flux import FLUX
+from fastcache_core.adapters.hidream import HIDREAM
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
+from fastcache_core.adapters.krea2 import KREA2
 from fastcache_core.adapters.ltxav import LTXAV
 from fastcache_core.adapters.ltxv import LTXV
 from fastcache_core.adapters.lumina import LUMINA
@@ -51,7 +53,7 @@ def test_blocks_and_ranges_cover_all_lists_in_order():
 
 
 def layout(family, model, shape, image):
-    return Layout.read(family, model, shape, torch.zeros(1, image, 8))
+    return Layout.read(family, model, shape, torch.zeros(1, image, 8), {})
 
 
 def test_flux_puts_text_first_and_reference_tokens_last():
@@ -100,6 +102,22 @@ def test_streams_that_come_in_one_argument_have_names_for_the_engine():
     assert (apart["video"], apart["sound"], apart["vec"]) == (1, 2, 3)
     assert block_list.together(apart) == args
     assert SINGLE.apart(args) is args and SINGLE.together(args) is args
+
+
+def test_tokens_that_are_not_in_a_row_become_one():
+    model = model_of("x.HiDreamImageTransformer2DModel", patch_size=2)
+    assert layout(HIDREAM, model, (1, 16, 8, 12), image=24).grid == (1, 4, 6)
+    beside = layout(HIDREAM, model, (1, 16, 8, 12), image=48)
+    assert beside.grid == (1, 1, 48)
+    assert tuple(beside.spans(True, 48 + 5, 0)[0]) == (0, 48, 53)
+
+
+def test_references_come_behind_the_image_in_krea_s_one_stream():
+    model = model_of("x.SingleStreamDiT", patch=2)
+    args = {"transformer_options": {"reference_image_num_tokens": [6, 4]}}
+    found = Layout.read(KREA2, model, (1, 16, 8, 12), torch.zeros(1, 5 + 24 + 10, 8), args)
+    assert found.grid == (1, 4, 6)
+    assert tuple(found.spans(True, 39, 0)[0]) == (5, 29, 39)
 
 
 @pytest.mark.parametrize("axes", ["b n d", "b t h w d", "t h w b d"])
@@ -206,6 +224,13 @@ class Modulation:
     scale: torch.Tensor
 
 
+def test_a_mask_of_keys_is_cut_at_its_last_axis():
+    mask = torch.arange(14.0).reshape(2, 1, 1, 7)
+    rows = torch.tensor([[0, 4], [6, 1]])
+    wanted = torch.tensor([[0.0, 4.0], [13.0, 8.0]]).reshape(2, 1, 1, 2)
+    torch.testing.assert_close(gather_per_token(mask, -1, rows, 7), wanted)
+
+
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t, t), lambda t: [t], lambda t: Modulation(t, t)])
 def test_modulations_are_gathered_with_the_tokens(wrap):
     vec, rows = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3), torch.tensor([[4, 0], [1, 3]])
@@ -283,8 +308,16 @@ def test_attention_calls_of_a_block_are_told_apart_by_their_order():
     keeping = Attending(None, keep=lambda number, k, v, mask: kept.append((number, k.shape[2])))
     override = attend_through({}, keeping, call_of(("others", "sequence", "stream"), text=3))[OVERRIDE]
     for tokens in (5, 12, 9, 5):
-        assert override(attention, *qkv(tokens), 8)[0].shape[2] == tokens
+        assert override(attention, *qkv(tokens), 8, skip_reshape=True)[0].shape[2] == tokens
     assert kept == [(1, 12), (2, 9)]
+
+
+def test_keys_and_values_are_kept_alike_whether_heads_are_apart_or_not():
+    kept = []
+    keeping = Attending(None, keep=lambda number, k, v, mask: kept.append((k.shape, v.shape)))
+    together, apart = torch.zeros(1, 5, 8), torch.zeros(1, 5, 2, 4)
+    attend_through({}, keeping, call_of(("sequence",)))[OVERRIDE](attention, together, together, apart, 2)
+    assert kept == [((1, 5, 8), (1, 5, 8))]
 
 
 def test_masks_are_cut_to_the_rows_or_those_kept_take_their_place():

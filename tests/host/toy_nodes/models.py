@@ -36,7 +36,9 @@ def known(toy: Toy) -> dict[str, Any]:
 
 def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     base = getattr(comfy.supported_models, toy.config)
-    own = {"latent_format": getattr(comfy.latent_formats, toy.latent_format)} if toy.latent_format else {}
+    own = {"unet_extra_config": {k: v for k, v in base.unet_extra_config.items() if k not in toy.unet}}
+    if toy.latent_format:
+        own["latent_format"] = getattr(comfy.latent_formats, toy.latent_format)
     config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")

@@ -32,9 +32,10 @@ class Toy:
     (frames, rows, columns), one row of all tokens where they have no grid. blocks: names of its blocks, in order.
     latent_format: one of comfy.latent_formats in place of its own. context: shape of one text embedding [tokens,
     width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random generator, with or
-    without reference or control tokens. references: what those are, None where it takes none. alone: whether a call of
-    the model may have one sample only, "always" or with "references", because ComfyUI fails otherwise. medium: image,
-    video, audio or 3d. needs: a module the host must have, besides the configuration.
+    without reference or control tokens. references: what those are, None where it takes none; their_grid: the grid with
+    them, where it is another one. alone: whether a call of the model may have one sample only, "always" or with
+    "references", because ComfyUI fails otherwise. medium: image, video, audio or 3d. needs: a module the host must
+    have, besides the configuration.
     """
 
     family: str | None
@@ -50,6 +51,7 @@ class Toy:
     pooled: int = 32
     extras: Extras = field(default=nothing)
     references: str | None = None
+    their_grid: tuple[int, int, int] | None = None
     alone: str = ""
     medium: str = "image"
     needs: str | None = None
