@@ -39,10 +39,11 @@ def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     own = {"latent_format": getattr(comfy.latent_formats, toy.latent_format)} if toy.latent_format else {}
     config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "")
+    model = config.get_model(toy.weights(), "")
+    toy.adjust(model.diffusion_model)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.diffusion_model.parameters():
-        spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
+        spread = 1 / max(parameter[0].numel(), 1) ** 0.5 if parameter.ndim > 1 else 0.1
         parameter.data = torch.randn(parameter.shape, generator=generator) * spread
     for name, buffer in model.diffusion_model.named_buffers():
         if name == "pos_embed":  # comes with the weights of a real model

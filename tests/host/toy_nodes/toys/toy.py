@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Extras = Callable[[torch.Generator, bool], dict[str, Any]]
 
 
 def nothing(generator: torch.Generator, references: bool) -> dict[str, Any]:
     return {}
+
+
+def only_with_references(entries: Callable[[torch.Generator], dict[str, Any]]) -> Extras:
+    """Entries of a conditioning that are left out without references."""
+    return lambda generator, references: entries(generator) if references else {}
 
 
 def randn(generator: torch.Generator, *shape: int) -> Tensor:
@@ -32,7 +37,9 @@ class Toy:
     its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of one text
     embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
     generator, with or without reference or control tokens. references: what those are, None where it takes none.
-    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
+    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration. adjust: what is
+    done to the model before its weights are drawn, such as making parts small that no setting makes small. weights:
+    what the configuration reads from a checkpoint to build the model.
     """
 
     family: str | None
@@ -49,6 +56,8 @@ class Toy:
     references: str | None = None
     medium: str = "image"
     needs: str | None = None
+    adjust: Callable[[nn.Module], None] = lambda model: None
+    weights: Callable[[], dict[str, Tensor]] = dict
 
     def why_not_here(self) -> str | None:
         """Why this ComfyUI cannot build it, or None."""
