@@ -111,10 +111,11 @@ def _blocks(server: ComfyServer, row: Row, references: bool) -> None:
         return
     row.block_cache = round(report["computed_fraction"], 3)
     toy = TOYS[row.name]
+    grid = (toy.reference_grid if references else None) or toy.grid
     expectations = {
         "family": (report["run"]["family"], toy.family),
         "blocks": (report["blocks"], list(toy.blocks)),
-        "grid": (row.grid, list(toy.grid)),
+        "grid": (row.grid, list(grid)),
     }
     row.problems += [f"{key} is {got}, not {want}" for key, (got, want) in expectations.items() if got != want]
     if row.block_cache > 0.7:

@@ -30,16 +30,17 @@ def randn(generator: torch.Generator, *shape: int) -> Tensor:
 class Toy:
     """A model of few and narrow blocks with random weights, from ComfyUI's own classes.
 
-    family: name of the adapter it belongs to, None where there is none. config: its class in comfy.supported_models.
-    unet: its unet_config; entries that older versions do not know are left out where `parameters` names the dataclass
-    (module, class) that they are read into. latent: shape of one sample's latent, [channels, (frames,) rows, columns].
-    grid: its image tokens as (frames, rows, columns), one row of all tokens where they have no grid. blocks: names of
-    its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of one text
-    embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
-    generator, with or without reference or control tokens. references: what those are, None where it takes none.
-    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration. adjust: what is
-    done to the model before its weights are drawn, such as making parts small that no setting makes small. weights:
-    what the configuration reads from a checkpoint to build the model.
+    family: name of the adapter it belongs to, None where there is none. config: its class in
+    comfy.supported_models. unet: its unet_config; entries that older versions do not know are left out where
+    `parameters` names the dataclass (module, class) that they are read into. latent: shape of one sample's latent,
+    [channels, (frames,) rows, columns]. grid: its image tokens as (frames, rows, columns), one row of all tokens
+    where they have no grid; reference_grid: the same with references, where these count as image tokens. blocks:
+    names of its blocks, in order. latent_format: one of comfy.latent_formats in place of its own. context: shape of
+    one text embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning,
+    from a random generator, with or without reference or control tokens. references: what those are, None where it
+    takes none. medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
+    adjust: what is done to the model before its weights are drawn, such as making parts small that no setting makes
+    small. weights: what the configuration reads from a checkpoint to build the model.
     """
 
     family: str | None
@@ -47,6 +48,7 @@ class Toy:
     unet: dict[str, Any]
     latent: tuple[int, ...]
     grid: tuple[int, int, int] = (1, 1, 1)
+    reference_grid: tuple[int, int, int] | None = None
     blocks: tuple[str, ...] = ()
     latent_format: str | None = None
     parameters: tuple[str, str] | None = None

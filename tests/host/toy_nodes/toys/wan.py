@@ -142,6 +142,8 @@ FUN = {"model_type": "i2v", "in_dim": 48, "in_dim_ref_conv": 16}
 VACE = {"model_type": "vace", "num_layers": 6, "vace_layers": 2, "vace_in_dim": 96}
 S2V = {"model_type": "s2v", "audio_dim": 32, "audio_inject_layers": [0, 2, 4]}
 DANCER = MUSIC | {"model_type": "wandancer", "in_dim": 36, "audio_inject_layers": [0, 2]}
+# One frame of reference before the video, and poses of half its size after it, all of which count as the image's.
+SCAIL = {"family": "wan_scail", "grid": (1, 1, 192), "reference_grid": (1, 1, 64 + 192 + 48)}
 
 
 def kind(name: str, in_dim: int = 16) -> dict[str, object]:
@@ -154,10 +156,12 @@ TOYS = {
     "wan21_i2v": wan("WAN21_I2V", kind("i2v", 36), start_image, references="start image, CLIP vision"),
     "wan21_fun": wan("WAN21_FunControl2V", FUN, fun_control, references="control video, reference latent (Fun)"),
     "wan22_ti2v": wan("WAN22_T2V", {"in_dim": 48, "out_dim": 48}, kept_frame, references="start image kept by a mask"),
-    "wan21_vace": wan("WAN21_Vace", VACE, vace, references="control video (VACE)"),
-    "wan21_camera": wan("WAN21_Camera", kind("camera", 32), camera, references="camera path, start image"),
+    "wan21_vace": wan("WAN21_Vace", VACE, vace, family="wan_vace", references="control video (VACE)"),
+    "wan21_camera": wan(
+        "WAN21_Camera", kind("camera", 32), camera, family="wan_vace", references="camera path, start image"
+    ),
     "wan22_s2v": wan("WAN22_S2V", S2V, speech, references="audio, reference, motion and control latents"),
-    "wan21_humo": wan("WAN21_HuMo", kind("humo"), humo, references="audio, reference latent"),
+    "wan21_humo": wan("WAN21_HuMo", kind("humo"), humo, family="wan_humo", references="audio, reference latent"),
     "wan22_animate": wan(
         "WAN22_Animate",
         kind("animate", 36),
@@ -165,11 +169,17 @@ TOYS = {
         references="face and pose video, start image",
         adjust=without_face_encoder,
     ),
-    "wan21_scail": wan("WAN21_SCAIL", kind("scail", 20), scail, references="reference latent, pose video"),
-    "wan21_scail2": wan("WAN21_SCAIL2", kind("scail2", 20), scail2, references="reference latent, pose video, masks"),
+    "wan21_scail": wan("WAN21_SCAIL", kind("scail", 20), scail, **SCAIL, references="reference latent, pose video"),
+    "wan21_scail2": wan(
+        "WAN21_SCAIL2", kind("scail2", 20), scail2, **SCAIL, references="reference latent, pose video, masks"
+    ),
     "wan22_dancer": wan("WAN22_WanDancer", DANCER, dance, references="music, start image, CLIP vision"),
     "wan_animate2": wan(
-        "WAN_Animate2", kind("animate2", 36), animate2, references="pose video, start image, CLIP vision"
+        "WAN_Animate2",
+        kind("animate2", 36),
+        animate2,
+        family="wan_animate2",
+        references="pose video, start image, CLIP vision",
     ),
     "wan21_flow_rvs": wan("WAN21_FlowRVS", kind("flow_rvs")),
     "wan21_causal": wan("WAN21_CausalAR_T2V", {"causal_ar": True}),
