@@ -10,19 +10,22 @@ from torch import Tensor
 from .tokens import Span
 
 Streams = dict[str, Tensor]
+SEQUENCE, STREAM, OTHERS = "sequence", "stream", "others"  # what an attention call sees
 
 
 @dataclass(frozen=True)
 class Attending:
     """How a block's attention treats keys and values while the token selector is on.
 
-    Without rows: hand over all of them through `keep(keys, values)`. With rows [samples, k] of the sequence: the block
-    sees those tokens only, and its attention uses what `serve(keys, values)` returns, which covers every token.
+    A block's attention calls are numbered from 0 and have kinds (`BlockCall.attends`); those of the kind `others` are
+    left alone. Without rows: hand over keys and values of all tokens, and a mask of keys only, if there is one, through
+    `keep(number, keys, values, mask)`. With rows, [samples, k] for each kind: the block sees those tokens only, and
+    attends to what `serve(number, keys, values)` returns, which covers every token: keys, values, and the mask kept.
     """
 
-    rows: Tensor | None
-    keep: Callable[[Tensor, Tensor], None] | None = None
-    serve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    rows: dict[str, Tensor] | None
+    keep: Callable[[int, Tensor, Tensor, Tensor | None], None] | None = None
+    serve: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class BlockCall:
     streams: hidden states by name, [rows, tokens, width], rows = branches * samples. image: the stream that holds the
     image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
     runs the real block; a model's last block may return the image's stream only. no_tokens: why tokens cannot be
-    selected here, or None.
+    selected here, or None. attends: what the block's attention calls see in turn: the whole `sequence`, the image's
+    `stream`, or `others`, as calls after these do.
     """
 
     index: int
@@ -41,6 +45,16 @@ class BlockCall:
     sequence: Span
     compute: Callable[[Streams, Attending | None], Streams]
     no_tokens: str | None = None
+    attends: tuple[str, ...] = (SEQUENCE,)
+
+    @property
+    def own_attention(self) -> list[int]:
+        """Numbers of the attention calls whose keys and values are those of this block's tokens."""
+        return [number for number, kind in enumerate(self.attends) if kind != OTHERS]
+
+    def length(self, kind: str) -> int:
+        """Tokens that an attention call of this kind sees."""
+        return self.image[1].length if kind == STREAM else self.sequence.length
 
     @property
     def tokens(self) -> Tensor:

@@ -20,7 +20,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from .calls import Attending, BlockCall, Streams
+from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
 from .decisions import Decider, Decision, Evaluation, Measurement, SiteDecision
 from .memory import IMAGE, Memory
@@ -48,7 +48,8 @@ class Run:
     sigmas: the sampler's schedule. sigma_window: (high, low), outside of which everything is computed. cache_device:
     where residuals are kept, None for where they are computed. memory_budget: says how many bytes may be kept, asked
     once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
-    calibration learned.
+    calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
+    follows the last; else lists are predicted apart.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Run:
         memory_budget: Callable[[], float] | None = None,
         separate: str | None = None,
         profile: Profile | None = None,
+        joined: bool = True,
     ):
         self.config = config
-        self.cut = Cut(lists, level_of(config, separate), probe=config.block_cache.rule == "first_block")
+        self.cut = Cut(lists, level_of(config, separate), config.block_cache.rule == "first_block", joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
         self.state = RunState()
@@ -214,7 +216,7 @@ class Run:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        if self.memory.serves and any(call.index not in branch.keys_values for branch in self._branches):
+        if self.memory.serves and not self.memory.keeps(self._branches, call):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
@@ -285,12 +287,13 @@ class Run:
     def _partial(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
         image, span = call.image
         active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
-        rows, sequence = span.rows(active), call.sequence.rows(active)
+        rows = span.rows(active)
+        attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active)}
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         entries = {name: h.clone() for name, h in inputs.items()}
         whole = self._predicted(site, call, decided)[image]
-        serve = self.memory.server(self._branches, call.index, sequence) if self.memory.serves else None
-        outputs = self._timed(call, inputs, Attending(sequence, serve=serve))
+        serve = self.memory.server(self._branches, call, attended) if self.memory.serves else None
+        outputs = self._timed(call, inputs, Attending(attended, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
         self._remember_rows(site, call, (active, rows), entries, outputs)
         return {**outputs, image: whole}

@@ -154,29 +154,42 @@ class Memory:
             branch.computed_at[site] = evaluation
             branch.histories[site, name].remember_rows(r, part, sigma, h)
 
-    def keeper(self, branches: Sequence[Branch], index: int) -> Callable[[Tensor, Tensor], None]:
-        """A function that keeps the keys and values of all tokens of a block."""
+    def keeps(self, branches: Sequence[Branch], call: BlockCall) -> bool:
+        """Whether there are keys and values of all tokens of this block."""
+        return all((call.index, call.own_attention[0]) in branch.keys_values for branch in branches)
 
-        def keep(keys: Tensor, values: Tensor) -> None:
+    def keeper(self, branches: Sequence[Branch], index: int) -> Callable[[int, Tensor, Tensor, Tensor | None], None]:
+        """A function that keeps the keys and values of all tokens of a block's attention call."""
+
+        def keep(number: int, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
             n = len(branches)
-            for branch, k, v in zip(branches, keys.chunk(n), values.chunk(n), strict=True):
-                branch.keys_values[index] = KeysValues(k, v, self.device)
+            masks = [mask] * n if mask is None or len(mask) == 1 else mask.chunk(n)
+            for branch, k, v, m in zip(branches, keys.chunk(n), values.chunk(n), masks, strict=True):
+                branch.keys_values[index, number] = KeysValues(k, v, m, self.device)
 
         return keep
 
     def server(
-        self, branches: Sequence[Branch], index: int, rows: Tensor
-    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        self, branches: Sequence[Branch], call: BlockCall, rows: dict[str, Tensor]
+    ) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]:
         """A function that puts the keys and values of some tokens in place and returns those of all."""
 
-        def serve(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        def serve(number: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
             n = len(branches)
-            kept = [branch.keys_values[index] for branch in branches]
-            for table, r, k, v in zip(kept, rows.chunk(n), keys.chunk(n), values.chunk(n), strict=True):
+            kept = [branch.keys_values[call.index, number] for branch in branches]
+            parts = (part.chunk(n) for part in (rows[call.attends[number]], keys, values))
+            for table, r, k, v in zip(kept, *parts, strict=True):
                 table.write_rows(r, k, v)
             # A copy even of a single one: attention of other packs may write into what it gets.
             whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
-            return whole[0].to(keys.device), whole[1].to(values.device)
+            masks = [table.mask for table in kept]
+            samples = len(keys) // n
+            mask = (
+                None
+                if any(mask is None for mask in masks)
+                else torch.cat([mask.expand(samples, -1, -1, -1) for mask in masks])
+            )
+            return whole[0].to(keys.device), whole[1].to(values.device), mask
 
         return serve
 
@@ -192,4 +205,6 @@ class Memory:
         residuals = copies * (image_only * image + max(0, sites - image_only) * whole)
         if not selecting or not self.serves:
             return residuals
-        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at)
+        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at) * len(
+            call.own_attention
+        )

@@ -11,7 +11,7 @@ with cached_blocks(run, dit.blocks):
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,10 +33,24 @@ def cached_blocks(
     streams: names of the arguments that are hidden states, [rows, tokens, width], image tokens first. returns: the same
     names in the order in which a block returns them, where it is another one.
     """
+
+    def cached(index: int, forward: Callable[..., Any]) -> Callable[..., Any]:
+        real = Forward(blocks[index], forward, returns or streams)
+        return lambda *args, **kwargs: real.returned(_run_block(run, index, real, streams, args, kwargs))
+
+    with replaced_forwards(blocks, cached):
+        yield
+
+
+@contextmanager
+def replaced_forwards(
+    blocks: Sequence[nn.Module], replacement: Callable[[int, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Give every block the forward `replacement(index, its own)`, until the context ends."""
     before = [vars(block).get("forward") for block in blocks]
     try:
         for index, block in enumerate(blocks):
-            block.forward = cached_forward(run, index, block.forward, streams, returns or streams)
+            block.forward = replacement(index, block.forward)
         yield
     finally:
         for block, own in zip(blocks, before, strict=True):
@@ -46,24 +60,44 @@ def cached_blocks(
                 block.forward = own
 
 
-def cached_forward(
-    run: Run, index: int, forward: Callable[..., Any], streams: Sequence[str], returns: Sequence[str]
-) -> Callable[..., Any]:
-    """The forward of block `index` as `run` sees fit; arguments and result are those of `forward`."""
-    signature = inspect.signature(forward)
+class Forward:
+    """A block's `forward` with its arguments and results by name. returns: the names of what it returns, in order."""
 
-    def cached(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
+    def __init__(self, block: nn.Module, forward: Callable[..., Any], returns: Sequence[str]):
+        self.forward, self.returns = forward, returns
+        # The class knows the names even where somebody has put a function of its own on the block.
+        parameters = list(inspect.signature(type(block).forward).parameters.values())[1:]
+        self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
-        def compute(given: Streams, attending: Attending | None) -> Streams:
-            bound.arguments.update(given)
-            out = forward(*bound.args, **bound.kwargs)
-            return dict(zip(returns, out if isinstance(out, tuple) else (out,), strict=True))
+    def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """By name; positional ones without a name are called *0, *1, ..."""
+        names = self.names + [f"*{i}" for i in range(len(args) - len(self.names))]
+        return {**dict(zip(names, args, strict=False)), **kwargs}
 
-        given = {name: bound.arguments[name] for name in streams}
-        image = Span(0, given[streams[0]].shape[1], given[streams[0]].shape[1])
-        sequence = Span(0, image.stop, sum(h.shape[1] for h in given.values()))
-        out = run.run_block(BlockCall(index, given, (streams[0], image), sequence, compute, NO_TOKENS))
-        return tuple(out[name] for name in returns) if len(returns) > 1 else out[returns[0]]
+    def run(self, by_position: int, arguments: Mapping[str, Any]) -> Any:
+        """Call it with the first of the arguments by position, the others by name, as it was called."""
+        values, named = list(arguments.values()), list(arguments.items())
+        return self.forward(*values[:by_position], **dict(named[by_position:]))
 
-    return cached
+    def streams(self, out: Any) -> dict[str, Any]:
+        """What it returned, by name."""
+        return dict(zip(self.returns, out if isinstance(out, tuple | list) else (out,), strict=True))
+
+    def returned(self, streams: Mapping[str, Any]) -> Any:
+        """The opposite; a stream that is missing is None."""
+        whole = [streams.get(name) for name in self.returns]
+        return tuple(whole) if len(whole) > 1 else whole[0]
+
+
+def _run_block(
+    run: Run, index: int, real: Forward, streams: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Streams:
+    given = real.arguments(args, kwargs)
+
+    def compute(changed: Streams, attending: Attending | None) -> Streams:
+        return real.streams(real.run(len(args), {**given, **changed}))
+
+    hidden = {name: given[name] for name in streams}
+    tokens = hidden[streams[0]].shape[1]
+    image, sequence = Span(0, tokens, tokens), Span(0, tokens, sum(h.shape[1] for h in hidden.values()))
+    return run.run_block(BlockCall(index, hidden, (streams[0], image), sequence, compute, NO_TOKENS))

@@ -39,10 +39,11 @@ def level_of(config: FastCacheConfig, separate: str | None) -> str:
 
 class Cut:
     """The sites of a model at one level. lists: (first, last) of each list of like blocks; probe: whether the first
-    block is a site of its own, computed at every evaluation."""
+    block is a site of its own, computed at every evaluation; joined: whether lists follow each other and then the head,
+    without which a stack ends with its list."""
 
-    def __init__(self, lists: Sequence[tuple[int, int]], level: str, probe: bool = False):
-        self.lists, self.probe = list(lists), probe
+    def __init__(self, lists: Sequence[tuple[int, int]], level: str, probe: bool = False, joined: bool = True):
+        self.lists, self.probe, self.joined = list(lists), probe, joined
         self.level = level
         self.sites: list[Site] = []
         self.at: dict[int, Site] = {}
@@ -55,7 +56,7 @@ class Cut:
         ranges = self._ranges(level)
         if self.probe and ranges[0] != (0, 0):
             ranges = [(0, 0), (1, ranges[0][1]), *ranges[1:]]
-        self.sites = [Site(first, last, last == end) for first, last in ranges]
+        self.sites = [Site(first, last, self.joined and last == end) for first, last in ranges]
         self.at = {block: site for site in self.sites for block in site.blocks}
 
     def _ranges(self, level: str) -> list[tuple[int, int]]:
@@ -64,7 +65,7 @@ class Cut:
             return [(block, block) for block in range(first, end + 1)]
         if level == "span":
             return [span for block_list in self.lists for span in spans(*block_list)]
-        return [(first, end)]
+        return [(first, end)] if self.joined else list(self.lists)
 
     def is_probe(self, site: Site) -> bool:
         return self.probe and site == self.sites[0]

@@ -16,11 +16,13 @@ from .sites import Site
 class KeysValues:
     """Keys and values of every token of one block, [samples, heads, tokens, width] or [samples, tokens, heads * width].
 
-    Static tokens keep those of their anchor, so that active tokens still attend to the whole image.
+    Static tokens keep those of their anchor, so that active tokens still attend to the whole image. mask: of the keys,
+    [samples or 1, 1 or heads, 1, tokens], or None.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, device: torch.device | None = None):
+    def __init__(self, keys: Tensor, values: Tensor, mask: Tensor | None = None, device: torch.device | None = None):
         self.keys, self.values = (kept.to(device or kept.device, copy=True) for kept in (keys, values))
+        self.mask = None if mask is None else mask.clone()
 
     @property
     def nbytes(self) -> int:
@@ -93,13 +95,14 @@ class Lead:
 
 @dataclass
 class Branch:
-    """State of one conditioning: residuals per site and stream, keys and values per block.
+    """State of one conditioning: residuals per site and stream, keys and values per block and
+    attention call.
 
     computed_at: the evaluation at which a site's residuals were computed.
     """
 
     histories: dict[tuple[Site, str], History] = field(default_factory=dict)
-    keys_values: dict[int, KeysValues] = field(default_factory=dict)
+    keys_values: dict[tuple[int, int], KeysValues] = field(default_factory=dict)
     computed_at: dict[Site, int] = field(default_factory=dict)
 
     @property

@@ -22,13 +22,16 @@ import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS, apply_torch_compile_factory
 from torch import Tensor
+from torch.nn import Module
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
-from ..fastcache_core.adapters.family import Layout, block_call
+from ..fastcache_core.adapters.family import Layout
+from ..fastcache_core.adapters.reach import block_call
+from ..fastcache_core.adapters.unknown import UNKNOWN, unknown_family, with_streams
 from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
-from ..fastcache_core.modules import cached_blocks
+from ..fastcache_core.modules import Forward, replaced_forwards
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
 
@@ -96,22 +99,28 @@ class Sampling:
     def _open(self, guider: Any, sigmas: list[float]) -> Session | Report:
         """A session, or the report that says why this run is left alone."""
         model = guider.model_patcher.model.diffusion_model
-        family = find_family(model)
-        reason = self.config.off_reason
+        family = blocks_of(model)
+        name, reason = type(model).__name__, self.config.off_reason
         if guider.model_patcher.get_additional_models_with_key("multigpu"):
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
         if family is None and self.config.block_cache.level != MODEL_OUTPUT:
-            reason = f"{type(model).__name__} is not a supported model; it runs without FastCache."
+            reason = (
+                f"{name} is not supported: FastCache neither knows it nor finds blocks of a transformer that hold most "
+                "of its weights. It runs without FastCache."
+            )
         compiling = guider.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY)
         if compiling and family is not None and family.route == FORWARD:
-            reason = f"{type(model).__name__} is compiled, which is not supported here; it runs without FastCache."
-        if family is not None and not family.blocks(model):
-            reason = f"This {type(model).__name__} has no blocks; it runs without FastCache."
+            reason = f"{name} is compiled, which is not supported here; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, sigmas)
-        report = Report(run=self.config.describe() | {"family": family.name if family else None})
+        report = Report(run=self.config.describe() | describe(family))
         report.note(reason)
         return report
+
+
+def describe(family: Family | None) -> dict[str, str | None]:
+    """What a report says of the model."""
+    return {"family": family and family.name, "route": family and family.route}
 
 
 def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, float]:
@@ -128,28 +137,34 @@ class Session:
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
         self.whole = config.block_cache.level == MODEL_OUTPUT
-        blocks = [] if self.whole else family.blocks(self.model)
+        self.blocks = [] if self.whole else family.blocks(self.model)
+        # By attribute; those of an unknown model get their streams when a block has run.
+        self.lists = {block_list.attribute: block_list for block_list, _, _ in self.blocks}
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
         self.run = Run(
             config,
-            ["model"] if self.whole else [name for _, _, name in blocks],
+            ["model"] if self.whole else [name for _, _, name in self.blocks],
             [(0, 0)] if self.whole else family.ranges(self.model),
             sigmas,
             sigma_window(patcher.get_model_object("model_sampling"), config),
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else None,
+            joined=self.whole or family.joined,
         )
-        self.run.report.run["family"] = family.name if family else None
+        self.run.report.run |= describe(None if self.whole else family)
+        if not self.whole and family.name == UNKNOWN:
+            self.run.report.note(f"{type(self.model).__name__}: {family.no_tokens}.")
         self.passes: Counter[Hashable] = Counter()
         self.seen: Counter[Hashable] = Counter()
         self.areas: dict[Hashable, Hashable] = {}
         self.window: Hashable = None
         self.samples = 0
-        self.layout: Layout | None = None
+        self.layouts: dict[str | None, Layout] = {}
         self.shape: tuple[int, ...] = ()
+        self.rows = 0
 
     def installed_in(self, model_options: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of model_options in which the model's blocks go through this session."""
@@ -161,8 +176,9 @@ class Session:
         if self.whole or self.family.route == FORWARD:
             return ours
         patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
-        for index, (block_list, i, _) in enumerate(self.family.blocks(self.model)):
-            patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
+        for index, (block_list, i, _) in enumerate(self.blocks):
+            if block_list.key is not None:
+                patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
         self._compile_blocks_only(ours, options["wrappers"])
         return ours
 
@@ -176,7 +192,7 @@ class Session:
         settings = model_options.get(TORCH_COMPILE_KWARGS)
         if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
-        names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.family.blocks(self.model)]
+        names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.blocks]
         blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names}
         compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
@@ -209,7 +225,7 @@ class Session:
         else:
             self.run.begin_call([])
             self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
-        self.shape, self.layout = tuple(x.shape), None
+        self.shape, self.rows, self.layouts = tuple(x.shape), len(x), {}
         if self.whole:
             return self._predict_model(executor, x, *args, **kwargs)
         with self._blocks_reached():
@@ -217,10 +233,14 @@ class Session:
 
     def _blocks_reached(self) -> AbstractContextManager:
         """Where the model knows no patches_replace, its blocks' forward goes through the engine during this call."""
-        if self.family.route != FORWARD:
-            return nullcontext()
-        (block_list,) = self.family.lists
-        return cached_blocks(self.run, getattr(self.model, block_list.attribute), block_list.streams)
+        reached = [(index, *block[:2]) for index, block in enumerate(self.blocks) if block[0].key is None]
+        modules = [block_list.modules(self.model)[i] for _, block_list, i in reached]
+
+        def replacement(at: int, forward: Callable) -> Callable:
+            index, block_list, _ = reached[at]
+            return self.forward_patch(index, block_list, modules[at], forward)
+
+        return replaced_forwards(modules, replacement)
 
     def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.
@@ -254,34 +274,99 @@ class Session:
     def block_patch(self, index: int, block_list: BlockList, earlier: Callable | None) -> Callable:
         """A patches_replace function for one block; `earlier`, another pack's, then runs in the block's place."""
 
-        def patch(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-            ours = unrecorded()
+        def patch(args: dict[str, Any], extra: dict[str, Any]) -> Any:
+            def run(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+                out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
+                return {block_list.streams[0]: out} if block_list.bare else out
 
-            def run(edited: dict[str, Any]) -> Mapping[str, Any]:
-                with suspended(ours):
-                    return earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
-
-            if self.run.passes(index):
-                return {name: args[name] for name in block_list.streams}
-            # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
-            with ours:
-                if not self._knows_layout(args):
-                    return run(args)
-                streams = self.run.run_block(block_call(self.family, block_list, index, self.layout, args, run))
-                return dict.fromkeys(block_list.streams) | streams  # the last block of some models returns no text
+            streams = self.through_engine(index, block_list, args, run)
+            # The last block of some models returns no text.
+            return streams[block_list.streams[0]] if block_list.bare else dict.fromkeys(block_list.streams) | streams
 
         return patch
 
-    def _knows_layout(self, args: Mapping[str, Any]) -> bool:
-        """Whether it is known where tokens lie; it is read from the arguments of the first block of a call."""
-        if self.layout is not None:
-            return True
-        if self.family.lists[0].streams[-1] not in args:
+    def forward_patch(self, index: int, block_list: BlockList, block: Module, forward: Callable) -> Callable:
+        """What takes the place of one block's forward during a model call."""
+
+        def patched(*args: Any, **kwargs: Any) -> Any:
+            known = self.lists[block_list.attribute]
+            if known.streams:
+                real = Forward(block, forward, known.returns or known.streams)
+                given = real.arguments(args, kwargs)
+                return real.returned(
+                    self.through_engine(index, known, given, lambda edited: real.streams(real.run(len(args), edited)))
+                )
+            return self._made_out(block_list, Forward(block, forward, ()), args, kwargs)
+
+        return patched
+
+    def _made_out(self, block_list: BlockList, real: Forward, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run a block of an unknown model as it is, and see what its hidden states are."""
+        given = real.arguments(args, kwargs)
+        before = {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
+        out = real.run(len(args), given)
+        found = with_streams(block_list, before, out, self.rows)
+        if found is None:
+            self.run.report.note(
+                f"The blocks in {block_list.attribute} do not return what they are given in its shape; "
+                "they are left alone."
+            )
+        else:
+            self.lists[block_list.attribute] = found
+        return out
+
+    def through_engine(
+        self, index: int, block_list: BlockList, args: Mapping[str, Any], run: Callable[[Mapping], Mapping]
+    ) -> Mapping[str, Any]:
+        """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
+        if self.run.passes(index):
+            return {name: args[name] for name in block_list.streams}
+        # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
+        ours = unrecorded()
+
+        def outside(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+            with suspended(ours):
+                return run(edited)
+
+        with ours:
+            layout = self._layout(block_list, args)
+            if layout is None:
+                return outside(args)
+            streams = self.run.run_block(block_call(self.family, block_list, index, layout, args, outside))
+            return {name: block_list.unflat(h, args[name]) for name, h in streams.items()}
+
+    def _layout(self, block_list: BlockList, args: Mapping[str, Any]) -> Layout | None:
+        """Where tokens lie, which is read when the first block of a call is reached; None, with a note, if unknown."""
+        entering = args.get(block_list.streams[0])
+        if any(not isinstance(args.get(name), Tensor) for name in block_list.streams):
+            self.run.report.note(
+                f"Blocks in {block_list.attribute} are not given what they were in other versions of ComfyUI "
+                f"({', '.join(block_list.streams)}); they are left alone."
+            )
+            return None
+        key = None if self.family.joined else block_list.attribute
+        if key in self.layouts:
+            return self.layouts[key]
+        if self.family.joined and block_list != self.blocks[0][0]:
             self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-            return False
-        self.layout = Layout.read(self.family, self.model, self.shape, args)
-        self.run.report.know_grid(self.layout.grid)
-        return True
+            return None
+        entering = block_list.flat(entering)
+        if len(entering) != self.rows:
+            self.run.report.note(
+                f"Blocks in {block_list.attribute} see {len(entering)} rows of a batch of {self.rows}; "
+                "they are left alone."
+            )
+            return None
+        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering)
+        self.run.report.know_grid(layout.grid)
+        return layout
+
+
+def blocks_of(model: Module) -> Family | None:
+    """The family that knows this model's blocks, or one made out of its structure; None for what is no transformer."""
+    family = find_family(model)
+    # A newer version of a known model may have renamed its lists.
+    return family if family is not None and family.blocks(model) else unknown_family(model)
 
 
 def context_window(model_options: Mapping[str, Any]) -> Hashable:

@@ -19,6 +19,7 @@ __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 
 
 def find_family(model: nn.Module) -> Family | None:
-    """The family whose class the model is an instance of, or None."""
-    names = {f"{cls.__module__}.{cls.__qualname__}" for cls in type(model).__mro__}
-    return next((family for family in FAMILIES if names & set(family.classes)), None)
+    """The family that names the model's class, or else the closest of the classes it derives from; None for no such."""
+    by_class = {name: family for family in FAMILIES for name in family.classes}
+    names = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(model).__mro__)
+    return next((by_class[name] for name in names if name in by_class), None)

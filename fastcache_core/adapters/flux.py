@@ -4,8 +4,8 @@ from torch import nn
 
 from .family import BlockList, Family
 
-DOUBLE = BlockList("double_blocks", "double_block", ("img", "txt"), joint=False)
-SINGLE = BlockList("single_blocks", "single_block", ("img",), joint=True)
+DOUBLE = BlockList("double_blocks", ("img", "txt"), key="double_block")
+SINGLE = BlockList("single_blocks", ("img",), joint=True, key="single_block")
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .family import Family, padded_grid
+from .family import Family, last, padded_grid
 from .flux import DOUBLE, SINGLE
 
 
@@ -20,8 +20,7 @@ HUNYUAN_VIDEO = Family(
     ("comfy.ldm.hunyuan_video.model.HunyuanVideo",),
     (DOUBLE, SINGLE),
     grid,
+    last,
     image_first,
-    references="before",
-    masks=("attention_mask",),
     ungathered=("modulation_dims", "modulation_dims_img", "modulation_dims_txt"),
 )

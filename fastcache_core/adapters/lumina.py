@@ -1,21 +1,21 @@
-"""Lumina 2 and Z-Image: text and image in one stream, whose parts the blocks do not tell."""
+"""Lumina 2 and Z-Image: text, then image, in one stream, each padded to a multiple of tokens in some versions."""
 
 from torch import nn
 
 from .family import BlockList, Family, padded_grid
 
-BLOCKS = BlockList("layers", "layer", ("x",), joint=True)
+BLOCKS = BlockList("layers", ("x",), joint=True)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return padded_grid(shape, [model.patch_size] * 2)
 
 
+def start(model: nn.Module, tokens: int, length: int) -> int:
+    multiple = getattr(model, "pad_tokens_multiple", None) or 1
+    return length - -(-tokens // multiple) * multiple
+
+
 LUMINA = Family(
-    "lumina",
-    ("comfy.ldm.lumina.model.NextDiT",),
-    (BLOCKS,),
-    grid,
-    no_tokens="these blocks do not say where their keys and values are",
-    route="forward",
+    "lumina", ("comfy.ldm.lumina.model.NextDiT",), (BLOCKS,), grid, start, per_token={"freqs_cis": 1, "adaln_input": 1}
 )

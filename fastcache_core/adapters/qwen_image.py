@@ -4,7 +4,7 @@ from torch import nn
 
 from .family import BlockList, Family, padded_grid
 
-BLOCKS = BlockList("transformer_blocks", "double_block", ("img", "txt"), joint=False)
+BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block")
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

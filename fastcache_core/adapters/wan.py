@@ -4,7 +4,7 @@ from torch import nn
 
 from .family import BlockList, Family, padded_grid
 
-BLOCKS = BlockList("blocks", "double_block", ("img",), joint=False)
+BLOCKS = BlockList("blocks", ("img",), key="double_block")
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -16,6 +16,5 @@ WAN = Family(
     ("comfy.ldm.wan.model.WanModel",),
     (BLOCKS,),
     grid,
-    references="anywhere",
     no_tokens="Wan's blocks attend twice, which is not told apart yet",
 )

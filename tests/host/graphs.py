@@ -62,20 +62,20 @@ def refined(graph: Graph, block_cache: dict | None = None, token_selector: dict 
 
 
 def toy_graph(
-    family: str, fastcache: dict | None = None, steps: int = 12, cfg: float = 2.0, references: bool = False, batch: int = 2
+    family: str,
+    fastcache: dict | None = None,
+    steps: int = 12,
+    cfg: float = 2.0,
+    references: bool = False,
+    batch: int = 2,
 ) -> Graph:
-    """Latents of a toy model; family: one of the toys', or hunyuan_video for the demo model."""
+    """Latents of a toy model."""
     graph = {
         "toy": node("FastCacheToyModel", family=family),
         "positive": node("FastCacheToyConditioning", family=family, seed=1, references=references),
         "negative": node("FastCacheToyConditioning", family=family, seed=2, references=references),
         "empty": node("FastCacheToyLatent", family=family, batch=batch),
     }
-    if family == "hunyuan_video":
-        graph["toy"] = node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default")
-        graph["positive"] = node("FastCacheDemoPrompt", prompts="red trousers\nblue boot")
-        graph["negative"] = node("FastCacheDemoPrompt", prompts="")
-        graph["empty"] = node("FastCacheToyLatent", family="flux", batch=batch)
     model = "toy" if fastcache is None else "fastcache"
     if fastcache is not None:
         graph["fastcache"] = node("FastCache", model=["toy", 0], **(DEFAULTS | fastcache))

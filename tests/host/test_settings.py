@@ -8,8 +8,18 @@ import pytest
 from demo.graphs import node
 from hosting.process import ComfyError
 
-from .graphs import BLOCK_CACHE, TOKEN_SELECTOR, bypassed, graph, quality, refined, sample, skips_and_stays_close
-from .test_families import repeat_graph, toy_graph
+from .conformance import repeat_graph
+from .graphs import (
+    BLOCK_CACHE,
+    TOKEN_SELECTOR,
+    bypassed,
+    graph,
+    quality,
+    refined,
+    sample,
+    skips_and_stays_close,
+    toy_graph,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +64,7 @@ def test_the_papers_rule_skips_whatever_may_be_skipped(server):
 LEVELS = ("block", "span", "stack", "model_output")
 
 
-@pytest.mark.parametrize("family", ["flux", "chroma", "hunyuan_video", "lumina", "qwen_image", "sd3", "wan"])
+@pytest.mark.parametrize("family", ["flux", "chroma", "lumina", "sd3", "wan"])
 @pytest.mark.parametrize("level", LEVELS)
 def test_on_identical_input_prediction_equals_computing_at_every_level(server, family, level):
     repeated = [
@@ -82,12 +92,11 @@ def test_the_model_output_of_a_model_that_is_not_known_can_be_predicted(server):
     assert [row[0] for row in report["computed"]] == [1, 1, 1, 0, 1, 0, 1, 0, 1, 0, 1, 1]
 
 
-@pytest.mark.parametrize("family", ["flux", "chroma", "hunyuan_video"])
-def test_active_tokens_that_attend_to_each_other_only_are_computed_and_need_less_memory(server, family):
+def test_active_tokens_that_attend_to_each_other_only_are_computed_and_need_less_memory(server):
     selector = {"threshold": 0.02, "min_active": 0.3, "max_active": 0.6}
     runs = {
         context: sample(
-            server, refined(toy_graph(family, {"block_threshold": 0.0}), None, selector | {"context": context})
+            server, refined(graph(fastcache={"block_threshold": 0.0}), None, selector | {"context": context})
         )
         for context in ("all_tokens", "active_tokens")
     }
@@ -97,10 +106,8 @@ def test_active_tokens_that_attend_to_each_other_only_are_computed_and_need_less
         partial = computed[computed < 1]
         assert partial.size and partial.min() >= 0.29 and partial.max() <= 0.61
     assert alone["cache_bytes_peak"] < with_all["cache_bytes_peak"]
-    assert np.isfinite(far).all()
-    if family == "hunyuan_video":  # the others' weights are random
-        reference, _ = sample(server, bypassed(toy_graph(family, {})))
-        assert quality(near, reference) > quality(far, reference)
+    reference, _ = sample(server, graph())
+    assert quality(near, reference) > quality(far, reference)
 
 
 def test_thresholds_of_single_blocks(server):

@@ -5,20 +5,15 @@ import torch
 from torch import nn
 
 from fastcache_core.adapters import FAMILIES, find_family
-from fastcache_core.adapters.family import (
-    OVERRIDE,
-    Layout,
-    as_4d,
-    attend_through,
-    gather_mask,
-    gather_modulation,
-    gather_positions,
-    modulations,
-    why_no_tokens,
-)
+from fastcache_core.adapters.attention import OVERRIDE, attend_through
+from fastcache_core.adapters.family import BlockList, Layout
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
-from fastcache_core.calls import Attending
+from fastcache_core.adapters.lumina import LUMINA
+from fastcache_core.adapters.reach import why_no_tokens
+from fastcache_core.adapters.rows import as_4d, gather_mask, gather_per_token, tensors_of
+from fastcache_core.calls import Attending, BlockCall
+from fastcache_core.tokens import Span
 
 
 def model_of(name, doubles=2, singles=3, **attributes):
@@ -50,65 +45,97 @@ def test_blocks_and_ranges_cover_all_lists_in_order():
     assert FLUX.ranges(model_of("comfy.ldm.flux.model.Flux", singles=0)) == [(0, 1)]
 
 
-def layout(family, model, shape, image, text):
-    return Layout.read(family, model, shape, {"img": torch.zeros(1, image, 8), "txt": torch.zeros(1, text, 8)})
+def layout(family, model, shape, image):
+    return Layout.read(family, model, shape, torch.zeros(1, image, 8))
 
 
 def test_flux_puts_text_first_and_reference_tokens_last():
-    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=24 + 10, text=7)
+    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=24 + 10)
     assert found.grid == (1, 4, 6)
-    stream, sequence = found.spans(FLUX, joint=False)
+    stream, sequence = found.spans(False, 34, 7)
     assert tuple(stream) == (0, 24, 34)
     assert tuple(sequence) == (7, 31, 41)
-    assert found.spans(FLUX, joint=True) == (sequence, sequence)
+    assert found.spans(True, 41, 0) == (sequence, sequence)
 
 
 @pytest.mark.parametrize(("flag", "start"), [(True, 5), (False, 9)])
 def test_hunyuan_puts_its_reference_first_and_the_image_where_the_host_does(flag, start):
     model = model_of("x.HunyuanVideo", patch_size=[1, 2, 2])
     model.double_blocks[0].flipped_img_txt = flag
-    found = layout(HUNYUAN_VIDEO, model, (1, 16, 3, 4, 8), image=24 + 5, text=4)
+    found = layout(HUNYUAN_VIDEO, model, (1, 16, 3, 4, 8), image=24 + 5)
     assert found.grid == (3, 2, 4)
-    stream, sequence = found.spans(HUNYUAN_VIDEO, joint=False)
+    stream, sequence = found.spans(False, 29, 4)
     assert tuple(stream) == (5, 29, 29)
     assert tuple(sequence) == (start, start + 24, 33)
+    assert found.spans(True, 33, 0) == (sequence, sequence)
+
+
+@pytest.mark.parametrize(("multiple", "start"), [(None, 16), (32, 8)])
+def test_lumina_puts_text_first_in_its_one_stream_and_pads_the_image(multiple, start):
+    model = model_of("x.NextDiT", patch_size=2, pad_tokens_multiple=multiple)
+    found = layout(LUMINA, model, (1, 16, 8, 12), image=40)
+    assert found.spans(True, 40, 0) == (Span(start, start + 24, 40), Span(start, start + 24, 40))
 
 
 def test_a_grid_that_the_tokens_do_not_fill_gives_way_to_a_row():
-    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=10, text=7)
+    found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=10)
     assert found.grid == (1, 1, 10)
 
 
+@pytest.mark.parametrize("axes", ["b n d", "b t h w d", "t h w b d"])
+def test_streams_with_several_axes_of_tokens_are_flat_for_the_engine(axes):
+    block_list = BlockList("blocks", ("x",), axes=axes)
+    h = torch.randn(2, 24, 4)
+    shaped = {"b n d": h, "b t h w d": h.reshape(2, 2, 3, 4, 4), "t h w b d": h.reshape(2, 2, 3, 4, 4).movedim(0, 3)}[
+        axes
+    ]
+    assert torch.equal(block_list.flat(shaped), h)
+    assert torch.equal(block_list.unflat(h, shaped), shaped)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
-def test_positions_are_gathered_per_sample(batch):
-    table = torch.arange(batch * 5 * 4.0).reshape(batch, 1, 5, 2, 2)
+@pytest.mark.parametrize("axis", [1, 2])
+def test_positions_are_gathered_per_sample(batch, axis):
+    table = torch.arange(batch * 5 * 4.0).reshape(batch, 5, 1, 2, 2).movedim(1, axis)
     rows = torch.tensor([[4, 0, 2], [1, 1, 3]])
-    gathered = gather_positions(table, rows)
-    assert gathered.shape == (2 if batch == 2 else 2, 1, 3, 2, 2)
+    gathered = gather_per_token(table, axis, rows, 5)
+    assert gathered.shape == ((2, 3, 1, 2, 2) if axis == 1 else (2, 1, 3, 2, 2))
     for i in range(2):
-        assert torch.equal(gathered[i, 0], table[min(i, batch - 1), 0, rows[i]])
+        assert torch.equal(gathered[i], table[min(i, batch - 1)].index_select(axis - 1, rows[i]))
 
 
 DOUBLE, SINGLE = FLUX.lists
+WAN_LIKE = BlockList("blocks", ("img",), key="double_block")
 
 
 def arguments(**more):
     return {"img": torch.zeros(2, 18, 4), "txt": torch.zeros(2, 3, 4), "transformer_options": {}, **more}
 
 
+def why(family, block_list, tokens=18, **more):
+    return why_no_tokens(family, block_list, arguments(**more), 2, tokens)
+
+
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
-    assert why_no_tokens(HUNYUAN_VIDEO, SINGLE, arguments()) is None
-    assert why_no_tokens(HUNYUAN_VIDEO, SINGLE, arguments(attention_mask=torch.zeros(1, 1, 18))) is None
-    odd = arguments(attention_mask=torch.zeros(5, 18, 18))
-    assert "(5, 18, 18), which is not known" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, odd)
-    ranges = arguments(modulation_dims_img=[(0, None, 1)])
-    assert "modulations" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, ranges)
-    patched = arguments(transformer_options={"patches": {"attn1_patch": [print]}})
-    assert "another patch" in why_no_tokens(HUNYUAN_VIDEO, SINGLE, patched)
-    per_token = arguments(vec=torch.zeros(2, 18, 4))
-    assert why_no_tokens(FLUX, SINGLE, per_token) is None
-    assert "modulations" in why_no_tokens(FLUX, DOUBLE, per_token)  # which of the two streams is it for?
-    assert "modulations" in why_no_tokens(FLUX, SINGLE, arguments(vec=torch.zeros(2, 7, 4)))
+    assert why(HUNYUAN_VIDEO, SINGLE) is None
+    assert why(HUNYUAN_VIDEO, SINGLE, attention_mask=torch.zeros(1, 1, 18)) is None
+    assert "modulations" in why(HUNYUAN_VIDEO, SINGLE, modulation_dims_img=[(0, None, 1)])
+    assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
+    without = {"img": torch.zeros(2, 18, 4)}
+    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18)
+    assert "as a grid" in why(FLUX, BlockList("blocks", ("img",), axes="b h w d"))
+
+
+def test_modulations_that_do_not_go_with_the_tokens_are_refused():
+    assert why(FLUX, SINGLE, vec=torch.zeros(2, 18, 4)) is None
+    assert why(FLUX, SINGLE, vec=torch.zeros(2, 1, 4)) is None
+    assert "(2, 7, 4)" in why(FLUX, SINGLE, vec=torch.zeros(2, 7, 4))
+    assert "(4, 18, 4)" in why(FLUX, SINGLE, vec=torch.zeros(4, 18, 4))
+    # Of image and text apart: which of the two streams is it for?
+    assert "(2, 18, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4))
+    # One for each of three frames.
+    assert why(FLUX, WAN_LIKE, vec=torch.zeros(2, 3, 6, 4)) is None
+    assert "(2, 3, 6, 4)" in why(FLUX, SINGLE, vec=torch.zeros(2, 3, 6, 4))
 
 
 @dataclass
@@ -120,11 +147,19 @@ class Modulation:
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t, t), lambda t: [t], lambda t: Modulation(t, t)])
 def test_modulations_are_gathered_with_the_tokens(wrap):
     vec, rows = torch.arange(2 * 5 * 3.0).reshape(2, 5, 3), torch.tensor([[4, 0], [1, 3]])
-    gathered = modulations(gather_modulation(wrap(vec), rows))
-    assert len(gathered) == len(modulations(wrap(vec)))
+    gathered = tensors_of(gather_per_token(wrap(vec), 1, rows, 5), 1)
+    assert len(gathered) == len(tensors_of(wrap(vec), 1))
     assert all(torch.equal(part, torch.stack([vec[0, [4, 0]], vec[1, [1, 3]]])) for part in gathered)
-    shared = torch.zeros(2, 1, 3)
-    assert gather_modulation(shared, rows) is shared
+    for shared in (torch.zeros(2, 1, 3), torch.zeros(2, 3), "text", None):
+        assert gather_per_token(shared, 1, rows, 5) is shared
+
+
+@pytest.mark.parametrize("tokens", [6, 7])
+def test_a_modulation_for_frames_is_that_of_the_tokens_in_them(tokens):
+    vec = torch.arange(2.0)[None, :, None]  # two frames; an odd token at the end has the entry of the last
+    rows = torch.tensor([[0, 2, tokens - 1]])
+    each = vec.repeat_interleave(-(-tokens // 2), dim=1)
+    assert torch.equal(gather_per_token(vec, 1, rows, tokens), each[:, rows[0]])
 
 
 MASKS = [(5,), (2, 5), (5, 5), (2, 1, 5), (2, 5, 5), (1, 5, 5), (2, 3, 5, 5), (1, 1, 1, 5)]
@@ -152,19 +187,70 @@ def test_attention_under_a_gathered_mask_is_that_of_the_rows(shape, keys):
         torch.testing.assert_close(got, wanted)
 
 
+def call_of(attends, image=9, text=0):
+    span = Span(0, image, image)
+    return BlockCall(0, {}, ("img", span), Span(text, text + image, text + image), lambda s, a: s, None, attends)
+
+
+def attention(q, k, v, heads, mask=None, **kwargs):
+    return k, mask
+
+
+def qkv(tokens):
+    return [torch.zeros(1, 1, tokens, 4)] * 3
+
+
 def test_an_earlier_attention_override_still_runs_and_sees_every_key():
     seen = []
 
     def earlier(attention, q, k, v, heads, **kwargs):
-        seen.append(k.shape[2])
+        seen.append((k.shape[2], heads, kwargs))
         return attention(q, k, v, heads, **kwargs)
-
-    def attention(q, k, v, heads, **kwargs):
-        return q, k, v, heads, kwargs
 
     everything = torch.zeros(1, 1, 9, 4)
     options = {OVERRIDE: earlier, "other": 1}
-    served = attend_through(options, Attending(torch.tensor([[0]]), serve=lambda k, v: (everything, everything)))
-    out = served[OVERRIDE](attention, *[torch.zeros(1, 1, 2, 4)] * 3, 8, mask=None)
-    assert seen == [9] and out[1] is everything and out[3:] == (8, {"mask": None})
+    serving = Attending({"sequence": torch.tensor([[0]])}, serve=lambda n, k, v: (everything, everything, None))
+    served = attend_through(options, serving, call_of(("sequence",)))
+    k, mask = served[OVERRIDE](attention, *qkv(2), 8, mask=None)
+    assert seen == [(9, 8, {"mask": None})] and k is everything and mask is None
     assert served["other"] == 1 and options[OVERRIDE] is earlier
+
+
+def test_attention_calls_of_a_block_are_told_apart_by_their_order():
+    kept = []
+    keeping = Attending(None, keep=lambda number, k, v, mask: kept.append((number, k.shape[2])))
+    override = attend_through({}, keeping, call_of(("others", "sequence", "stream"), text=3))[OVERRIDE]
+    for tokens in (5, 12, 9, 5):
+        assert override(attention, *qkv(tokens), 8)[0].shape[2] == tokens
+    assert kept == [(1, 12), (2, 9)]
+
+
+def test_masks_are_cut_to_the_rows_or_those_kept_take_their_place():
+    rows, whole = torch.tensor([[4, 0, 2]]), torch.zeros(1, 1, 9, 4)
+    padding = torch.arange(9.0)[None, None, None]
+    serving = Attending({"sequence": rows}, serve=lambda n, k, v: (whole, whole, padding))
+    square = torch.arange(81.0).reshape(9, 9)
+
+    def masked(attending, *args, **kwargs):
+        override = attend_through({}, attending, call_of(("sequence",)))[OVERRIDE]
+        return override(attention, *qkv(3), 8, *args, **kwargs)[1]
+
+    assert torch.equal(masked(serving, square)[0, 0], square[rows[0]])
+    assert torch.equal(masked(serving, mask=square)[0, 0], square[rows[0]])
+    assert masked(serving, mask=padding) is padding
+    made_of_three = torch.zeros(1, 1, 3)
+    assert masked(serving, mask=made_of_three) is padding
+    alone = Attending({"sequence": rows})
+    assert torch.equal(masked(alone, square)[0, 0], square[rows[0]][:, rows[0]])
+    assert masked(alone, made_of_three) is made_of_three
+    unknown = Attending({"sequence": rows}, serve=lambda n, k, v: (whole, whole, None))
+    with pytest.raises(RuntimeError, match="Set token_threshold to 0"):
+        masked(unknown, made_of_three)
+
+
+def test_a_mask_of_keys_is_kept_with_them_and_an_odd_one_keeps_them_from_being_kept():
+    kept = []
+    keeping = Attending(None, keep=lambda number, k, v, mask: kept.append(mask))
+    for mask in (None, torch.ones(1, 9), torch.ones(9, 9), torch.ones(5, 9, 9)):
+        attend_through({}, keeping, call_of(("sequence",)))[OVERRIDE](attention, *qkv(9), 8, mask)
+    assert kept[0] is None and kept[1].shape == (1, 1, 1, 9) and kept[2] is None and len(kept) == 3

@@ -36,9 +36,9 @@ def attend(seed: int, width: int) -> Block:
         q, k, v = (x @ w for w in weights)
         k, v = k[:, None], v[:, None]  # [samples, heads, tokens, width]
         if attending is not None and attending.serve is not None:
-            k, v = attending.serve(k, v)
+            k, v, _ = attending.serve(0, k, v)
         elif attending is not None and attending.keep is not None:
-            attending.keep(k, v)
+            attending.keep(0, k, v, None)
         y = x + torch.nn.functional.scaled_dot_product_attention(q[:, None], k, v)[:, 0] + sigma * torch.tanh(x)
         return {"txt": y[:, :TEXT], "img": y[:, TEXT:]}
 

@@ -1,0 +1,65 @@
+"""Cutting what goes with tokens, positions, modulations and masks, to the tokens that are computed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def tensors_of(value: Any, axis: int) -> list[Tensor]:
+    """The tensors with an axis of tokens and one after it that an argument is made of; it may hold them in parts."""
+    found: list[Tensor] = []
+    changed(value, axis, lambda tensor: found.append(tensor) or tensor)
+    return found
+
+
+def gather_per_token(value: Any, axis: int, rows: Tensor, tokens: int) -> Any:
+    """An argument for the given rows [samples, k] of its tokens, where it differs between tokens."""
+
+    def gather(tensor: Tensor) -> Tensor:
+        if tensor.shape[axis] == 1:
+            return tensor
+        each = -(-tokens // tensor.shape[axis])  # tokens in a row that share an entry
+        table = tensor.movedim(axis, 1)
+        batch = torch.arange(len(rows), device=rows.device) if len(table) > 1 else torch.zeros_like(rows[:, 0])
+        return table[batch[:, None], rows // each].movedim(1, axis)
+
+    return changed(value, axis, gather)
+
+
+def changed(value: Any, axis: int, change: Callable[[Tensor], Tensor]) -> Any:
+    """The argument with those tensors changed; sequences and dataclasses in it are made anew."""
+    if isinstance(value, Tensor):
+        return change(value) if value.ndim >= axis + 2 else value
+    if isinstance(value, tuple | list):
+        return type(value)(changed(part, axis, change) for part in value)
+    if dataclasses.is_dataclass(value):
+        return dataclasses.replace(value, **{name: changed(part, axis, change) for name, part in vars(value).items()})
+    return value
+
+
+def as_4d(mask: Tensor) -> Tensor:
+    """Any mask that attention takes as [rows or 1, heads or 1, queries or 1, keys].
+
+    Two axes are [queries, keys] where they are equal, else [rows, keys]; three are [rows, 1 or queries, keys].
+    """
+    if mask.ndim == 2 and mask.shape[0] != mask.shape[1]:
+        return mask[:, None, None]
+    return mask[:, None] if mask.ndim == 3 else mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
+
+
+def gather_mask(mask: Tensor, rows: Tensor, keys: bool) -> Tensor:
+    """An attention mask for the given rows [samples, k] as queries, and as keys too if `keys`; four axes."""
+    whole = as_4d(mask)
+    if whole.shape[2] == 1 and not keys:
+        return mask
+    whole = whole.expand(len(rows), *whole.shape[1:])
+    if whole.shape[2] > 1:
+        whole = whole.gather(2, rows[:, None, :, None].expand(-1, whole.shape[1], -1, whole.shape[3]))
+    if keys:
+        whole = whole.gather(3, rows[:, None, None, :].expand(-1, *whole.shape[1:3], -1))
+    return whole
