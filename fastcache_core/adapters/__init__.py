@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from .ace_step import ACE_STEP, ACE_STEP_15
 from .chroma import CHROMA
 from .family import BlockList, Family
 from .flux import FLUX
@@ -11,9 +12,25 @@ from .hunyuan_video import HUNYUAN_VIDEO
 from .lumina import LUMINA
 from .qwen_image import QWEN_IMAGE
 from .sd3 import SD3
-from .wan import WAN
+from .stable_audio import STABLE_AUDIO
+from .wan import WAN, WAN_ANIMATE2, WAN_HUMO, WAN_SCAIL, WAN_VACE
 
-FAMILIES: tuple[Family, ...] = (FLUX, CHROMA, HUNYUAN_VIDEO, LUMINA, QWEN_IMAGE, SD3, WAN)
+FAMILIES: tuple[Family, ...] = (
+    ACE_STEP,
+    ACE_STEP_15,
+    CHROMA,
+    FLUX,
+    HUNYUAN_VIDEO,
+    LUMINA,
+    QWEN_IMAGE,
+    SD3,
+    STABLE_AUDIO,
+    WAN,
+    WAN_ANIMATE2,
+    WAN_HUMO,
+    WAN_SCAIL,
+    WAN_VACE,
+)
 
 __all__ = ["FAMILIES", "BlockList", "Family", "find_family"]
 
