@@ -25,7 +25,6 @@ from .graphs import Report, refined, sample, toy_graph
 EXACT = 1e-4  # of the largest value: what rounding may make of the same sum in another order
 HALF = {"threshold": 0.01, "min_active": 0.5}
 ALL_BUT_ONE = {"threshold": 0.01, "min_active": 0.99}
-SOME = {"threshold": 0.02}
 COMPUTED, AT_REST = 3, 6  # evaluations of the sampler that stands still from the third on
 
 
@@ -127,7 +126,8 @@ def _tokens(server: ComfyServer, row: Row, references: bool) -> None:
     if row.block_cache is None:
         return
     off = {"block_threshold": 0.0}
-    _, report = sample(server, refined(toy_graph(row.name, off, references=references), None, SOME))
+    some = {"threshold": TOYS[row.name].token_threshold}
+    _, report = sample(server, refined(toy_graph(row.name, off, references=references), None, some))
     refusals = [note for note in report["notes"] if note.startswith("Tokens are not selected: ")]
     if refusals:
         row.reason = refusals[0]

@@ -72,7 +72,9 @@ def toy_conditioning(family: str, seed: int, references: bool) -> list[Any]:
 
 @toy_node("Latent", [FAMILY, io.Int.Input("batch", default=2, min=1)], [io.Latent.Output()])
 def toy_latent(family: str, batch: int) -> dict[str, Any]:
-    return {"samples": torch.zeros(batch, *HERE[family].latent)}
+    toy = HERE[family]
+    latent = torch.randn(batch, *toy.latent, generator=torch.Generator().manual_seed(4))
+    return {"samples": latent if toy.from_latent else torch.zeros_like(latent)}
 
 
 @toy_node("Missing", [], shows=True)

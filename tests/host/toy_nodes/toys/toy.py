@@ -40,7 +40,9 @@ class Toy:
     from a random generator, with or without reference or control tokens. references: what those are, None where it
     takes none. medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
     adjust: what is done to the model before its weights are drawn, such as making parts small that no setting makes
-    small. weights: what the configuration reads from a checkpoint to build the model.
+    small. weights: what the configuration reads from a checkpoint to build the model. from_latent: whether sampling
+    starts from the latent itself, not from noise, so that it must not be empty. token_threshold: one at which some of
+    its tokens are selected, but not all.
     """
 
     family: str | None
@@ -60,6 +62,8 @@ class Toy:
     needs: str | None = None
     adjust: Callable[[nn.Module], None] = lambda model: None
     weights: Callable[[], dict[str, Tensor]] = dict
+    from_latent: bool = False
+    token_threshold: float = 0.02
 
     def why_not_here(self) -> str | None:
         """Why this ComfyUI cannot build it, or None."""

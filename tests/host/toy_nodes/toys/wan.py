@@ -181,6 +181,6 @@ TOYS = {
         family="wan_animate2",
         references="pose video, start image, CLIP vision",
     ),
-    "wan21_flow_rvs": wan("WAN21_FlowRVS", kind("flow_rvs")),
+    "wan21_flow_rvs": wan("WAN21_FlowRVS", kind("flow_rvs"), from_latent=True, token_threshold=0.1),
     "wan21_causal": wan("WAN21_CausalAR_T2V", {"causal_ar": True}),
 }
