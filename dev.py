@@ -4,6 +4,7 @@
     python3 dev.py demo                   run the demo in a real ComfyUI
     python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
     python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest
+    python3 dev.py conformance [JSON ...] try every model family; JSON: out/conformance.json of other ComfyUI versions
 
 Every command first sets up what is missing. COMFYUI_PATH names a ComfyUI checkout to use instead of the downloaded
 one; a pack that lies in ComfyUI's custom_nodes uses that ComfyUI. CHROMIUM_PATH names the browser of the browser tests.
@@ -79,6 +80,13 @@ def demo(arguments: list[str]) -> int:
     return run([str(installation.python), "demo/demo.py", *arguments], environment(installation))
 
 
+def conformance(arguments: list[str]) -> int:
+    """Try toy models of every family in a real ComfyUI, and write a table of what works."""
+    installation = ensure()
+    paths = [str(Path(path).resolve()) for path in arguments]
+    return run([str(installation.python), "-m", "tests.host.table", *paths], environment(installation))
+
+
 def serve(arguments: list[str]) -> int:
     """Run ComfyUI in the foreground; arguments other than --port go to its main.py."""
     port, rest = take_port(arguments)
@@ -116,7 +124,7 @@ def test(arguments: list[str]) -> int:
     return run([str(installation.python), "-m", "pytest", f"tests/{suite}".rstrip("/"), *rest], variables)
 
 
-COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test}
+COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test, "conformance": conformance}
 
 
 def main(arguments: list[str]) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
+from .defaults import Defaults
 from .thresholds import parse_thresholds
 
 RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
@@ -50,11 +52,13 @@ class BlockCacheConfig:
         `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given. Other
         levels than the last become `block` once tokens are selected, since those need their own residual everywhere.
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
-    warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them.
+    warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them. 0: the default for
+        the model (defaults.py).
     max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says, except
         `interval`, which says it itself.
     damping: of the extrapolation; None: found while sampling, from what would have been right so far.
-    min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts.
+    min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts. 0:
+        the default for the model.
     """
 
     threshold: float = 0.1
@@ -64,10 +68,10 @@ class BlockCacheConfig:
     predictor: str = "auto"
     level: str = "auto"
     block_thresholds: str = ""
-    warmup_evaluations: int = 3
+    warmup_evaluations: int = 0
     max_consecutive_skips: int = 3
     damping: float | None = None
-    min_steps: int = 8
+    min_steps: int = 0
 
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, 10)
@@ -77,11 +81,11 @@ class BlockCacheConfig:
         _check_choice("predictor", self.predictor, PREDICTORS)
         _check_choice("level", self.level, LEVELS)
         parse_thresholds(self.block_thresholds)
-        _check_integer("warmup_evaluations", self.warmup_evaluations, 1, 1000)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
         if self.damping is not None:
             _check_number("damping", self.damping, 0, 2)
-        _check_integer("min_steps", self.min_steps, 1, 1000)
+        _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
+        _check_integer("min_steps", self.min_steps, 0, 1000)
         if self.rule == "first_block" and self.level == "model_output":
             raise ValueError(
                 "The rule first_block looks at the first block, which the level model_output never sees; "
@@ -152,6 +156,15 @@ class FastCacheConfig:
             "block_threshold": self.block_cache.threshold,
             "token_threshold": self.token_selector.threshold,
         }
+
+    def completed(self, defaults: Defaults) -> FastCacheConfig:
+        """The same with what was left open filled in."""
+        block_cache = dataclasses.replace(
+            self.block_cache,
+            warmup_evaluations=self.block_cache.warmup_evaluations or defaults.warmup_evaluations,
+            min_steps=self.block_cache.min_steps or defaults.few_steps,
+        )
+        return dataclasses.replace(self, block_cache=block_cache)
 
     @property
     def off_reason(self) -> str | None:

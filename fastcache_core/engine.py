@@ -13,6 +13,7 @@ others pass it on. That is right only if nobody adds to the state between blocks
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
@@ -23,6 +24,7 @@ from torch import Tensor
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
 from .decisions import Decider, Decision, Evaluation, Measurement, SiteDecision
+from .defaults import Defaults, by_rule
 from .memory import IMAGE, Memory
 from .profile import Profile
 from .report import Report
@@ -49,7 +51,7 @@ class Run:
     where residuals are kept, None for where they are computed. memory_budget: says how many bytes may be kept, asked
     once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
     calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
-    follows the last; else lists are predicted apart.
+    follows the last; else lists are predicted apart. defaults: what stands for settings that are left open.
     """
 
     def __init__(
@@ -64,14 +66,17 @@ class Run:
         separate: str | None = None,
         profile: Profile | None = None,
         joined: bool = True,
+        defaults: Defaults | None = None,
     ):
-        self.config = config
+        defaults = defaults or by_rule(len(blocks), tokens=0)
+        self.config = config = config.completed(defaults)
         self.cut = Cut(lists, level_of(config, separate), config.block_cache.rule == "first_block", joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"level": self.cut.level, "predictor": self.memory.predictor, **config.describe()}
+        self.report.run["defaults"] = dataclasses.asdict(defaults)
         for problem in self.decider.problems:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)

@@ -14,14 +14,18 @@ LINKS = {
     "demo/model/fastcache_demo_dit.safetensors": "models/diffusion_models/fastcache_demo_dit.safetensors",
     "demo/model/fastcache_demo_words.safetensors": "models/embeddings/fastcache_demo_words.safetensors",
 }
+TEST_LINKS = {"tests/host/toy_nodes": "custom_nodes/fastcache_toy_nodes"}
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "out")
 
 
-def prepare_base(base: Path, root: Path) -> Path:
-    """Create what ComfyUI expects in `base` and link the pack, the demo's nodes and its model, where they exist."""
+def prepare_base(base: Path, root: Path, tests: bool = False) -> Path:
+    """Create what ComfyUI expects in `base` and link the pack, the demo's nodes and its model, where they exist.
+
+    tests: link the tests' nodes as well.
+    """
     for folder in FOLDERS:
         (base / folder).mkdir(parents=True, exist_ok=True)
-    for source, destination in LINKS.items():
+    for source, destination in (LINKS | TEST_LINKS if tests else LINKS).items():
         link(root / source, base / destination)
     return base
 

@@ -84,10 +84,10 @@ class FastCacheBlockCache(io.ComfyNode):
                 io.Int.Input(
                     "warmup_evaluations",
                     default=DEFAULTS.warmup_evaluations,
-                    min=1,
+                    min=0,
                     max=1000,
                     tooltip="So many evaluations are computed first. Lower: faster start; higher: the composition "
-                    "stays closer to the uncached one.",
+                    "stays closer to the uncached one. 0: what suits the model, 3 for images and up to 5 for videos.",
                 ),
             ],
             outputs=[BlockCacheSocket.Output(display_name="block_cache", tooltip="For FastCache's block_cache.")],

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
-from ..fastcache_core.adapters.family import Layout
+from ..fastcache_core.adapters.family import FORWARD, Layout
 from ..fastcache_core.adapters.reach import block_call
 from ..fastcache_core.adapters.unknown import UNKNOWN, unknown_family, with_streams
 from ..fastcache_core.calls import Attending, BlockCall, Streams
@@ -41,7 +41,7 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
-MODEL_OUTPUT, WHOLE_MODEL, FORWARD = "model_output", "diffusion_model", "forward"
+MODEL_OUTPUT, WHOLE_MODEL = "model_output", "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Sampling:
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider, begun = executor.class_obj, time.perf_counter()
         sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-        session = self._open(guider, sigmas.tolist())
+        session = self._open(guider, getattr(args[0], "shape", ()), sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
             guider.model_options = session.installed_in(original)
@@ -96,8 +96,8 @@ class Sampling:
         except Exception:  # a report must not cost the image
             log.exception("FastCache: the run is over, but its report could not be written.")
 
-    def _open(self, guider: Any, sigmas: list[float]) -> Session | Report:
-        """A session, or the report that says why this run is left alone."""
+    def _open(self, guider: Any, shape: Sequence[int], sigmas: list[float]) -> Session | Report:
+        """A session for latents of this shape, or the report that says why this run is left alone."""
         model = guider.model_patcher.model.diffusion_model
         family = blocks_of(model)
         name, reason = type(model).__name__, self.config.off_reason
@@ -112,7 +112,7 @@ class Sampling:
         if compiling and family is not None and family.route == FORWARD:
             reason = f"{name} is compiled, which is not supported here; it runs without FastCache."
         if reason is None:
-            return Session(self.config, family, guider, sigmas)
+            return Session(self.config, family, guider, tuple(shape), sigmas)
         report = Report(run=self.config.describe() | describe(family))
         report.note(reason)
         return report
@@ -133,7 +133,14 @@ def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, f
 class Session:
     """One sampling run: tells the engine which evaluation, which conditionings and which block it is at."""
 
-    def __init__(self, config: FastCacheConfig, family: Family | None, guider: Any, sigmas: list[float]):
+    def __init__(
+        self,
+        config: FastCacheConfig,
+        family: Family | None,
+        guider: Any,
+        shape: tuple[int, ...],
+        sigmas: list[float],
+    ):
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
         self.whole = config.block_cache.level == MODEL_OUTPUT
@@ -153,8 +160,9 @@ class Session:
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else None,
             joined=self.whole or family.joined,
+            defaults=family and family.defaults_for(self.model, shape),
         )
-        self.run.report.run |= describe(None if self.whole else family)
+        self.run.report.run |= describe(family)
         if not self.whole and family.name == UNKNOWN:
             self.run.report.note(f"{type(self.model).__name__}: {family.no_tokens}.")
         self.passes: Counter[Hashable] = Counter()
@@ -173,13 +181,14 @@ class Session:
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
-        if self.whole or self.family.route == FORWARD:
+        if self.whole:
             return ours
         patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
         for index, (block_list, i, _) in enumerate(self.blocks):
             if block_list.key is not None:
                 patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
-        self._compile_blocks_only(ours, options["wrappers"])
+        if self.family.route != FORWARD:
+            self._compile_blocks_only(ours, options["wrappers"])
         return ours
 
     def _compile_blocks_only(self, model_options: Mapping[str, Any], wrappers: Mapping[str, Any]) -> None:
@@ -210,7 +219,8 @@ class Session:
 
         Passes are counted for every context window, because windows may come in another order at every step.
         """
-        self.window = context_window(next((a for a in (*kwargs.values(), *args) if isinstance(a, dict)), {}))
+        options = next((a for a in (*kwargs.values(), *args) if isinstance(a, dict)), {})
+        self.window = context_window(options.get("transformer_options", {}))
         self.passes[self.window] += 1
         self.samples, self.seen = x_in.shape[0], Counter()
         self.areas = {cond.get("uuid"): freeze(cond.get("area")) for group in conds for cond in group or ()}
@@ -218,10 +228,9 @@ class Session:
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        options = next((a for a in (*kwargs.values(), *args) if isinstance(a, dict) and "uuids" in a), {})
-        uuids = options.get("uuids", [])
-        if len(x) == len(uuids) * self.samples:
-            self._begin_call(uuids, options["cond_or_uncond"])
+        uuids, kinds = conditionings(kwargs.get("transformer_options"), *args)
+        if uuids and len(x) == len(uuids) * self.samples:
+            self._begin_call(uuids, kinds)
         else:
             self.run.begin_call([])
             self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
@@ -369,10 +378,24 @@ def blocks_of(model: Module) -> Family | None:
     return family if family is not None and family.blocks(model) else unknown_family(model)
 
 
-def context_window(model_options: Mapping[str, Any]) -> Hashable:
+# What is read of transformer_options, which differs between versions of ComfyUI:
+
+
+def conditionings(*candidates: Any) -> tuple[list[Hashable], list[int]]:
+    """The uuid of every conditioning in a batch, and whether it is positive (0) or negative (1).
+
+    Versions without uuids tell only the latter, which then stands for both. Nothing, where there are no such options.
+    """
+    options = next((found for found in candidates if isinstance(found, dict) and "cond_or_uncond" in found), {})
+    kinds = list(options.get("cond_or_uncond", ()))
+    return list(options.get("uuids") or kinds), kinds
+
+
+def context_window(options: Mapping[str, Any]) -> Hashable:
     """Which frames this pass sees, or None when it sees all of them."""
-    window = model_options.get("transformer_options", {}).get("context_window")
-    return None if window is None else freeze(window.index_list)
+    window = options.get("context_window")
+    frames = getattr(window, "index_list", None)
+    return None if frames is None else freeze(frames)
 
 
 def compiled_parts(wrappers: Sequence[Callable]) -> set[str]:

@@ -24,11 +24,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """A running ComfyUI with the pack, the demo's nodes and model, on a base directory of its own."""
     # Imported here, because the unit tests need none of ComfyUI's requirements.
     from hosting.comfy_server import ComfyServer
-    from hosting.layout import link, prepare_base
+    from hosting.layout import prepare_base
     from hosting.process import ComfyError
 
-    base = prepare_base(tmp_path_factory.mktemp("comfyui"), ROOT)
-    link(ROOT / "tests" / "host" / "toy_nodes", base / "custom_nodes" / "fastcache_toy_nodes")
+    base = prepare_base(tmp_path_factory.mktemp("comfyui"), ROOT, tests=True)
     try:
         running = ComfyServer.from_environment(base)
         running.start()

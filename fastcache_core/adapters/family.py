@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,11 @@ from einops import parse_shape, rearrange
 from torch import Tensor, nn
 
 from ..calls import SEQUENCE
+from ..defaults import Defaults, by_rule
 from ..tokens import Span
 
 FLAT = "b n d"
+FORWARD = "forward"
 
 
 def padded_grid(shape: tuple[int, ...], patch: Sequence[int]) -> tuple[int, int, int]:
@@ -102,7 +105,8 @@ class Family:
     for every token of the attention's sequence, and the axis that counts them; entries may be fewer, each for several
     tokens in a row (frames). ungathered: arguments that would have to be cut to the active tokens as well and cannot;
     when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each
-    list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d.
+    list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d. defaults:
+    settings that were measured on real weights; None: by rule.
     """
 
     name: str
@@ -116,12 +120,23 @@ class Family:
     no_tokens: str | None = None
     joined: bool = True
     medium: str = "image"
+    defaults: Defaults | None = None
 
     @property
     def route(self) -> str:
-        """How blocks are reached."""
-        keys = {block_list.key is None for block_list in self.lists}
-        return "forward" if keys == {True} else "patches_replace"
+        """How blocks are reached, or some of them."""
+        return FORWARD if any(block_list.key is None for block_list in self.lists) else "patches_replace"
+
+    def tokens(self, model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The grid; without tokens where the input's shape is none that the family knows."""
+        try:
+            return self.grid(model, shape)
+        except (ValueError, IndexError, TypeError):
+            return 1, 1, 0
+
+    def defaults_for(self, model: nn.Module, shape: tuple[int, ...]) -> Defaults:
+        """What stands for settings that are left open, when this model works on an input of this shape."""
+        return self.defaults or by_rule(len(self.blocks(model)), math.prod(self.tokens(model, shape)))
 
     def blocks(self, model: nn.Module) -> list[tuple[BlockList, int, str]]:
         """Every block in order, as (its list, its index there, its name), e.g. (..., 3, "double 3")."""
@@ -158,8 +173,8 @@ class Layout:
     @classmethod
     def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor) -> Layout:
         """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter."""
-        image, grid = entering.shape[1], family.grid(model, shape)
-        tokens = grid[0] * grid[1] * grid[2]
+        image, grid = entering.shape[1], family.tokens(model, shape)
+        tokens = math.prod(grid)
         if not 0 < tokens <= image:
             return cls((1, 1, image), 0, image, family.image_first(model))
         return cls(grid, family.start(model, tokens, image), image, family.image_first(model))
@@ -169,7 +184,7 @@ class Layout:
 
         image: length of that stream, which has the text's tokens too if it is joint; text: tokens of the other ones.
         """
-        tokens = self.grid[0] * self.grid[1] * self.grid[2]
+        tokens = math.prod(self.grid)
         length = image + text
         start = self.start + (0 if self.image_first else length - self.image)
         sequence = Span(start, start + tokens, length)

@@ -35,7 +35,7 @@ class Row:
     identical: whether nothing at all changes while thresholds are 0, and while they are on but nothing is skipped.
     prediction_error, partial_error: largest difference to computing on identical input, relative to the largest value.
     block_cache, token_selector: the part of the work that is computed when much may be skipped. None, where one of
-    these could not be tried; `reason` then says why.
+    these could not be tried; `reason` then says why. measured: on which real weights the defaults were, None: by rule.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Row:
     grid: list[int] | None = None
     block_cache: float | None = None
     token_selector: float | None = None
+    measured: str | None = None
     reason: str | None = None
     problems: list[str] = dataclasses.field(default_factory=list)
 
@@ -100,6 +101,7 @@ def _identical(server: ComfyServer, row: Row, plain: np.ndarray, references: boo
     if report["computed"] and report["computed_fraction"] != 1:
         row.problems.append("skips something at a threshold of 1e-6")
     row.route, row.blocks = report["run"].get("route"), len(report["blocks"])
+    row.measured = report["run"].get("defaults", {}).get("measured")
 
 
 def _blocks(server: ComfyServer, row: Row, references: bool) -> None:

@@ -22,7 +22,7 @@ def reason(site=SITE, facts=FACTS, **config):
 @pytest.mark.parametrize(
     ("facts", "config", "words"),
     [
-        ({"index": 2}, {}, "warm-up, the first 3 evaluations"),
+        ({"index": 2}, {"warmup_evaluations": 3}, "warm-up, the first 3 evaluations"),
         ({"is_last": True}, {}, "the last evaluation always is"),
         ({"in_window": False}, {}, "outside start_percent and end_percent"),
         ({}, {"threshold": 0.0}, "the block cache is off"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import pkgutil
 from typing import Any
 
 import torch
@@ -34,3 +35,17 @@ def compiled(after_sample: Any) -> str:
     from torch._dynamo.utils import counters  # slow to import, and not needed where nothing is compiled
 
     return json.dumps(counters["stats"]["unique_graphs"])
+
+
+@toy_node("Symbols", [io.String.Input("names")], shows=True)
+def symbols(names: str) -> str:
+    """Those of these dotted names, a JSON list, that this ComfyUI does not have."""
+    return json.dumps([name for name in json.loads(names) if not exists(name)])
+
+
+def exists(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
