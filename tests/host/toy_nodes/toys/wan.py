@@ -70,6 +70,12 @@ def kept_frame(generator):
     return {"denoise_mask": all_but_the_first_frame()}
 
 
+def fun_5b(generator):
+    """Times of three frames for the tokens of four."""
+    image = {"concat_latent_image": latents(generator, channels=48), "reference_latents": [latents(generator, 1, 48)]}
+    return image | kept_frame(generator)
+
+
 def vace(generator):
     frames, mask = latents(generator, channels=32), (latents(generator, channels=64) > 0).float()
     return {"vace_frames": [frames], "vace_mask": [mask], "vace_strength": [0.8]}
@@ -139,6 +145,7 @@ def without_face_encoder(model: nn.Module) -> None:
 
 
 FUN = {"model_type": "i2v", "in_dim": 48, "in_dim_ref_conv": 16}
+FUN_5B = {"in_dim": 100, "out_dim": 48, "in_dim_ref_conv": 48}
 VACE = {"model_type": "vace", "num_layers": 6, "vace_layers": 2, "vace_in_dim": 96}
 S2V = {"model_type": "s2v", "audio_dim": 32, "audio_inject_layers": [0, 2, 4]}
 DANCER = MUSIC | {"model_type": "wandancer", "in_dim": 36, "audio_inject_layers": [0, 2]}
@@ -156,6 +163,7 @@ TOYS = {
     "wan21_i2v": wan("WAN21_I2V", kind("i2v", 36), start_image, references="start image, CLIP vision"),
     "wan21_fun": wan("WAN21_FunControl2V", FUN, fun_control, references="control video, reference latent (Fun)"),
     "wan22_ti2v": wan("WAN22_T2V", {"in_dim": 48, "out_dim": 48}, kept_frame, references="start image kept by a mask"),
+    "wan22_fun_5b": wan("WAN22_T2V", FUN_5B, fun_5b, references="control video, reference latent, mask (Fun)"),
     "wan21_vace": wan("WAN21_Vace", VACE, vace, family="wan_vace", references="control video (VACE)"),
     "wan21_camera": wan(
         "WAN21_Camera", kind("camera", 32), camera, family="wan_vace", references="camera path, start image"
