@@ -66,6 +66,7 @@ class Forward:
     def __init__(self, block: nn.Module, forward: Callable[..., Any], returns: Sequence[str]):
         self.forward, self.returns = forward, returns
         # The class knows the names even where somebody has put a function of its own on the block.
+        block = getattr(block, "_orig_mod", block)  # of a compiled one
         parameters = list(inspect.signature(type(block).forward).parameters.values())[1:]
         self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
-from ..fastcache_core.adapters.family import FORWARD, Layout
+from ..fastcache_core.adapters.family import Layout
 from ..fastcache_core.adapters.reach import block_call
 from ..fastcache_core.adapters.unknown import UNKNOWN, unknown_family, with_streams
 from ..fastcache_core.calls import Attending, BlockCall, Streams
@@ -108,9 +108,6 @@ class Sampling:
                 f"{name} is not supported: FastCache neither knows it nor finds blocks of a transformer that hold most "
                 "of its weights. It runs without FastCache."
             )
-        compiling = guider.model_patcher.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY)
-        if compiling and family is not None and family.route == FORWARD:
-            reason = f"{name} is compiled, which is not supported here; it runs without FastCache."
         if reason is None:
             return Session(self.config, family, guider, tuple(shape), sigmas)
         report = Report(run=self.config.describe() | describe(family))
@@ -187,8 +184,7 @@ class Session:
         for index, (block_list, i, _) in enumerate(self.blocks):
             if block_list.key is not None:
                 patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
-        if self.family.route != FORWARD:
-            self._compile_blocks_only(ours, options["wrappers"])
+        self._compile_blocks_only(ours, options["wrappers"])
         return ours
 
     def _compile_blocks_only(self, model_options: Mapping[str, Any], wrappers: Mapping[str, Any]) -> None:
@@ -201,7 +197,7 @@ class Session:
         settings = model_options.get(TORCH_COMPILE_KWARGS)
         if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
-        names = [f"{block_list.attribute}.{i}" for block_list, i, _ in self.blocks]
+        names = [name for block_list in self.lists.values() for name in block_list.modules(self.model)]
         blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names}
         compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
@@ -248,14 +244,14 @@ class Session:
 
     def _blocks_reached(self) -> AbstractContextManager:
         """Where the model knows no patches_replace, its blocks' forward goes through the engine during this call."""
-        reached = [(index, *block[:2]) for index, block in enumerate(self.blocks) if block[0].key is None]
-        modules = [block_list.modules(self.model)[i] for _, block_list, i in reached]
+        every = [block for block_list in self.lists.values() for block in block_list.modules(self.model).values()]
+        reached = [index for index, (block_list, _, _) in enumerate(self.blocks) if block_list.key is None]
 
         def replacement(at: int, forward: Callable) -> Callable:
-            index, block_list, _ = reached[at]
-            return self.forward_patch(index, block_list, modules[at], forward)
+            index = reached[at]
+            return self.forward_patch(index, self.blocks[index][0], every[index], forward)
 
-        return replaced_forwards(modules, replacement)
+        return replaced_forwards([every[index] for index in reached], replacement)
 
     def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.

@@ -61,13 +61,13 @@ class BlockList:
     axes: str = FLAT
     attends: tuple[str, ...] = (SEQUENCE,)
 
-    def modules(self, model: nn.Module) -> list[nn.Module]:
-        """The blocks; none where the model has no such list."""
+    def modules(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The blocks by their names within the model; none where the model has no such list."""
         try:
             found = model.get_submodule(self.attribute)
         except AttributeError:
-            return []
-        return list(found.values() if isinstance(found, nn.ModuleDict) else found)
+            return {}
+        return {f"{self.attribute}.{name}": block for name, block in found.named_children()}
 
     @property
     def label(self) -> str:

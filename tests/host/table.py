@@ -109,9 +109,10 @@ def main(earlier: Sequence[str]) -> int:
     wrong = [row["name"] for row in rows if row["problems"]]
     models = [row for row in rows if not row["references"]]
     cached, selecting = (sum(row[part] is not None for row in models) for part in ("block_cache", "token_selector"))
+    version = result["comfyui"]
     print(
-        f"ComfyUI {result['comfyui']}: {len(models)} models, {cached} with block cache, {selecting} with token selector; "
-        f"{len(result['rows']) - len(rows)} rows skipped, {len(wrong)} not as they should be. See out/conformance.md"
+        f"ComfyUI {version}: {len(models)} models, {cached} with block cache, {selecting} with token selector, "
+        f"{len(result['rows']) - len(rows)} rows skipped, {len(wrong)} not as they should be: see out/conformance.md"
     )
     return 1 if wrong else 0
 

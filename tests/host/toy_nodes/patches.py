@@ -113,3 +113,35 @@ def split(model: Any, after: int) -> Any:
     patched.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, splitting.model_call)
     patched.set_attachments(KEY, splitting)
     return patched
+
+
+@toy_node("PostBlock", [io.Model.Input("model"), io.Float.Input("amount", default=0.1, step=0.01)], [io.Model.Output()])
+def post_block(model: Any, amount: float) -> Any:
+    """A hook that models such as Qwen-Image call behind every block; it adds to the image behind some of them."""
+    patched = model.clone()
+
+    def hook(args: dict[str, Any]) -> dict[str, Any]:
+        if args["block_index"] in (1, 2):
+            pattern = torch.randn(args["img"].shape[-1], generator=torch.Generator().manual_seed(1))
+            args["img"] = args["img"] + amount * pattern.to(args["img"])
+        return args
+
+    patched.set_model_patch(hook, "double_block")
+    return patched
+
+
+@toy_node("Tiles", [io.Model.Input("model")], [io.Model.Output()])
+def tiles(model: Any) -> Any:
+    """Calls the model on the left and the right half of the latents, which overlap, as packs for tiled sampling do."""
+    patched = model.clone()
+
+    def apply(apply_model: Callable, call: dict[str, Any]) -> torch.Tensor:
+        x, half = call["input"], call["input"].shape[-1] // 2
+        over = half // 4 * 2
+        left, right = (
+            apply_model(part, call["timestep"], **call["c"]) for part in (x[..., : half + over], x[..., half:])
+        )
+        return torch.cat([left[..., :half], right], dim=-1)
+
+    patched.set_model_unet_function_wrapper(apply)
+    return patched
