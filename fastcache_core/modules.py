@@ -10,6 +10,7 @@ with cached_blocks(run, dit.blocks):
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,9 +67,7 @@ class Forward:
     def __init__(self, block: nn.Module, forward: Callable[..., Any], returns: Sequence[str]):
         self.forward, self.returns = forward, returns
         # The class knows the names even where somebody has put a function of its own on the block.
-        block = getattr(block, "_orig_mod", block)  # of a compiled one
-        parameters = list(inspect.signature(type(block).forward).parameters.values())[1:]
-        self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.names = positional_names(type(getattr(block, "_orig_mod", block)))  # _orig_mod: of a compiled one
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """By name; positional ones without a name are called *0, *1, ..."""
@@ -88,6 +87,13 @@ class Forward:
         """The opposite; a stream that is missing is None."""
         whole = [streams.get(name) for name in self.returns]
         return tuple(whole) if len(whole) > 1 else whole[0]
+
+
+@functools.cache
+def positional_names(block: type[nn.Module]) -> list[str]:
+    """Names of what its forward takes by position."""
+    parameters = list(inspect.signature(block.forward).parameters.values())[1:]
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
 def _run_block(
