@@ -15,7 +15,7 @@ def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def start(model: nn.Module, tokens: int, length: int) -> int:
     """References come before the video where they have a convolution of their own, else after it."""
-    return length - tokens if model.ref_conv is not None else 0
+    return length - tokens if getattr(model, "ref_conv", None) is not None else 0
 
 
 def all_tokens(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
