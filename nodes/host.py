@@ -225,12 +225,18 @@ class Session:
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        uuids, kinds = conditionings(kwargs.get("transformer_options"), *args)
-        if uuids and len(x) == len(uuids) * self.samples:
+        candidates = kwargs.get("transformer_options"), *args
+        uuids, kinds = conditionings(*candidates)
+        why_not = None
+        if remembers_frames(*candidates):
+            why_not = "This sampler has the model remember earlier frames from call to call; its calls are left alone."
+        elif not uuids or len(x) != len(uuids) * self.samples:
+            why_not = "Another node calls the model on parts of a batch; those calls are left alone."
+        if why_not is None:
             self._begin_call(uuids, kinds)
         else:
             self.run.begin_call([])
-            self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
+            self.run.report.note(why_not)
         self.shape, self.rows, self.layouts = tuple(x.shape), len(x), {}
         if self.whole:
             return self._predict_model(executor, x, *args, **kwargs)
@@ -392,6 +398,11 @@ def conditionings(*candidates: Any) -> tuple[list[Hashable], list[int]]:
     options = next((found for found in candidates if isinstance(found, dict) and "cond_or_uncond" in found), {})
     kinds = list(options.get("cond_or_uncond", ()))
     return list(options.get("uuids") or kinds), kinds
+
+
+def remembers_frames(*candidates: Any) -> bool:
+    """Whether each call of the model adds to the keys and values that later ones attend to (autoregressive video)."""
+    return any(isinstance(found, dict) and "ar_state" in found for found in candidates)
 
 
 def context_window(options: Mapping[str, Any]) -> Hashable:

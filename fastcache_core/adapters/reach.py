@@ -77,7 +77,7 @@ def why_no_tokens(
             if not known or (axis and len(tensor) not in (1, rows)):
                 return f"{name} has the shape {tuple(tensor.shape)}, which is not known for {rows} rows of {n} tokens"
     patches = args[OPTIONS].get("patches", {})
-    named = [name for name in ("attn1_patch", "attn1_output_patch") if patches.get(name)]
+    named = [name for name in ("attn1_patch", "attn1_output_patch", "attn2_patch") if patches.get(name)]
     return f"another patch ({named[0]}) works on this model's attention" if named else None
 
 

@@ -174,7 +174,8 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert why(HUNYUAN_VIDEO, SINGLE) is None
     assert why(HUNYUAN_VIDEO, SINGLE, attention_mask=torch.zeros(1, 1, 18)) is None
     assert "modulation_dims_img" in why(HUNYUAN_VIDEO, SINGLE, modulation_dims_img=[(0, None, 1)])
-    assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
+    for name in ("attn1_patch", "attn2_patch"):
+        assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {name: [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
     assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
 
