@@ -29,7 +29,7 @@ BLOCK_CACHE = {
     "predictor": "auto",
     "level": "auto",
     "block_thresholds": "",
-    "warmup_evaluations": 3,
+    "warmup_evaluations": 0,
 }
 TOKEN_SELECTOR = {
     "threshold": 0.02,
