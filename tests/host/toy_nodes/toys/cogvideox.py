@@ -17,7 +17,15 @@ UNET = {
 
 
 def toy(unet):
-    return Toy("cogvideox", "CogVideoX_T2V", unet, (16, 2, 16, 16), (2, 8, 8), named("block", 4), medium="video")
+    return Toy(
+        family="cogvideox",
+        config="CogVideoX_T2V",
+        unet=unet,
+        latent=(16, 2, 16, 16),
+        grid=(2, 8, 8),
+        blocks=named("block", 4),
+        medium="video",
+    )
 
 
 TOYS = {

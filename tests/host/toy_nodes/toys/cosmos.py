@@ -44,8 +44,14 @@ def first_frame(generator, references):
     return {"concat_mask": noisy}
 
 
+def without_adapter(model):
+    """What reads token ids of text, which these conditionings have none of, and whose size no setting changes."""
+    model.llm_adapter = None
+
+
 def toy(family, config, unet, **others):
-    return Toy(family, config, unet, (16, 2, 16, 16), (2, 8, 8), named("block", 4), medium="video", **others)
+    video = {"latent": (16, 2, 16, 16), "grid": (2, 8, 8), "blocks": named("block", 4), "medium": "video"}
+    return Toy(family, config, unet, **video, **others)
 
 
 TOYS = {
@@ -57,5 +63,5 @@ TOYS = {
         extras=first_frame,
         references="first frame, modulations of its own",
     ),
-    "anima": toy("cosmos_predict2", "Anima", PREDICT2 | {"image_model": "anima"}),
+    "anima": toy("cosmos_predict2", "Anima", PREDICT2 | {"image_model": "anima"}, adjust=without_adapter),
 }

@@ -80,7 +80,8 @@ def words_and_picture(generator, references):
 
 
 def toy(config, unet, latent, grid, blocks=BLOCKS, **others):
-    return Toy("hunyuan_video", config, unet, latent, grid, blocks, parameters=PARAMETERS, **others)
+    known = {"latent": latent, "grid": grid, "blocks": blocks, "parameters": PARAMETERS}
+    return Toy("hunyuan_video", config, unet, **known, **others)
 
 
 TOYS = {
