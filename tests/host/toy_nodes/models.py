@@ -40,9 +40,10 @@ def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
+    toy.adjust(model.diffusion_model)
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.diffusion_model.named_parameters():
-        spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
+        spread = 1 / max(parameter[0].numel(), 1) ** 0.5 if parameter.ndim > 1 else 0.1
         scales = parameter.ndim == 1 and name.endswith(("weight", "scale"))  # of norms, which leave things as they are
         parameter.data = scales + torch.randn(parameter.shape, generator=generator) * spread
     for name, buffer in model.diffusion_model.named_buffers():

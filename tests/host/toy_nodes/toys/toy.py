@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Extras = Callable[[torch.Generator, bool], dict[str, Any]]
 
@@ -34,7 +34,8 @@ class Toy:
     embedding [tokens, width]; pooled: width of the pooled one. extras: further entries of a conditioning, from a random
     generator, with or without reference or control tokens. references: what those are, None where it takes none. alone:
     whether ComfyUI takes them only where a call of the model has one sample.
-    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration.
+    medium: image, video, audio or 3d. needs: a module the host must have, besides the configuration. adjust: what is
+    done to the model before its weights are drawn, such as making parts small that no setting makes small.
     """
 
     family: str | None
@@ -53,6 +54,7 @@ class Toy:
     alone: bool = False
     medium: str = "image"
     needs: str | None = None
+    adjust: Callable[[nn.Module], None] = lambda model: None
 
     def why_not_here(self) -> str | None:
         """Why this ComfyUI cannot build it, or None."""
