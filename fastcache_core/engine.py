@@ -327,7 +327,9 @@ class Run:
     ) -> None:
         """Remember the tokens that were computed; chosen: their indices in the image and rows in its stream."""
         (image, span), (active, rows) = call.image, chosen
-        residuals = {name: outputs[name] - h for name, h in entries.items() if outputs[name].shape == h.shape}
+        # A model's last block may return the image only, and a stream may have no tokens.
+        same = [name for name, h in entries.items() if h.numel() and name in outputs and outputs[name].shape == h.shape]
+        residuals = {name: outputs[name] - entries[name] for name in same}
         residual, entry, name = residuals.pop(image), entries[image], image
         sigma, index = self._evaluation.sigma, self._evaluation.index
         if self.cut.image_only(site):

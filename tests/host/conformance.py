@@ -25,7 +25,6 @@ from .graphs import Report, refined, sample, toy_graph
 EXACT = 1e-4  # of the largest value: what rounding may make of the same sum in another order
 HALF = {"threshold": 0.01, "min_active": 0.5}
 ALL_BUT_ONE = {"threshold": 0.01, "min_active": 0.99}
-SOME = {"threshold": 0.02}
 COMPUTED, AT_REST = 3, 6  # evaluations of the sampler that stands still from the third on
 
 
@@ -84,7 +83,8 @@ def examine(server: ComfyServer, name: str, missing: dict[str, str], references:
     if name in missing:
         row.reason = missing[name]
         return row
-    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if toy.alone and references else {})
+    alone = toy.alone == "always" or (references and toy.alone == "references")
+    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if alone else {})
     plain, _ = sample(server, toy_graph(name, **options))
     if not np.isfinite(plain).all() or plain.std() == 0:
         row.problems.append("the toy itself gives nothing to compare")
@@ -114,10 +114,11 @@ def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
         return
     row.block_cache = round(report["computed_fraction"], 3)
     toy = TOYS[row.name]
+    grid = (toy.reference_grid if row.references else None) or toy.grid
     expectations = {
         "family": (report["run"]["family"], toy.family),
         "blocks": (report["blocks"], list(toy.blocks)),
-        "grid": (row.grid, list(toy.grid)),
+        "grid": (row.grid, list(grid)),
     }
     row.problems += [f"{key} is {got}, not {want}" for key, (got, want) in expectations.items() if got != want]
     if row.block_cache > 0.7:
@@ -129,7 +130,8 @@ def _tokens(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     if row.block_cache is None:
         return
     off = {"block_threshold": 0.0}
-    _, report = sample(server, refined(toy_graph(row.name, off, **options), None, SOME))
+    some = {"threshold": TOYS[row.name].token_threshold}
+    _, report = sample(server, refined(toy_graph(row.name, off, **options), None, some))
     refusals = [note for note in report["notes"] if note.startswith("Tokens are not selected: ")]
     if refusals:
         row.reason = refusals[0]
