@@ -52,7 +52,6 @@ class Toy:
     latent: tuple[int, ...]
     along: tuple[tuple[int, ...], ...] = field(default=(), kw_only=True)
     grid: tuple[int, int, int] = (1, 1, 1)
-    reference_grid: tuple[int, int, int] | None = None
     blocks: tuple[str, ...] = ()
     latent_format: str | None = None
     parameters: tuple[str, str] | None = None
@@ -60,6 +59,7 @@ class Toy:
     pooled: int = 32
     extras: Extras = field(default=nothing)
     references: str | None = None
+    reference_grid: tuple[int, int, int] | None = None
     alone: str = ""
     medium: str = "image"
     needs: str | None = None
