@@ -34,6 +34,6 @@ TOYS = {
         blocks=named("double_stream", 2) + named("single_stream", 3),
         extras=edit,
         references="the image to edit (E1)",
-        their_grid=(1, 1, 288),
+        reference_grid=(1, 1, 288),
     )
 }

@@ -40,6 +40,6 @@ TOYS = {
         blocks=named("double", 4),
         extras=text,
         references="an image to edit",
-        their_grid=(1, 1, 280),
+        reference_grid=(1, 1, 280),
     )
 }
