@@ -13,5 +13,6 @@ HUNYUAN3D_2_1 = Family(
     last,
     no_tokens="these blocks do not let the keys and values of their attention be kept",
     mixed=True,  # it swaps the halves of a batch, and back again
+    separate="some of them are handed the output of earlier ones",
     medium="3d",
 )

@@ -20,7 +20,7 @@ V2_1 = {
     "in_channels": 64,
     "hidden_size": 64,
     "context_dim": 64,
-    "depth": 5,
+    "depth": 7,
     "num_heads": 2,
     "qk_norm": True,
     "qkv_bias": False,
@@ -45,7 +45,7 @@ TOYS = {
         unet=V2_1,
         latent=(64, 96),
         grid=(1, 1, 96),
-        blocks=named("block", 5),
+        blocks=named("block", 7),
         medium="3d",
     ),
 }
