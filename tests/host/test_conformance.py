@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from demo.graphs import Graph, node
 
 from .conformance import AT_REST, EXACT, TOYS, Row, examine, last_reasons, missing_in, off_by, repeat_graph
 from .graphs import sample
+from .table import ROOT, cells, version_of
+
+DOCUMENT = ROOT / "docs" / "families.md"
 
 
 @pytest.fixture(scope="session")
@@ -15,20 +20,30 @@ def missing(server):
     return missing_in(server)
 
 
-def check(row: Row) -> None:
+@pytest.fixture(scope="session")
+def documented(server) -> list[str]:
+    """The rows of the documented table for this version of ComfyUI; none where the table does not have the version."""
+    version = version_of(server)
+    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith("| ") and version in line.split(" | ")[-1]]
+
+
+def check(row: Row, documented: list[str]) -> None:
     if row.identical is None:
         pytest.skip(row.reason)
     assert row.exact, row
+    told = "| " + " | ".join(cells(dataclasses.asdict(row)))
+    assert not documented or any(line.startswith(told) for line in documented), f"not in {DOCUMENT.name}: {told}"
 
 
 @pytest.mark.parametrize("name", [name for name, toy in TOYS.items() if toy.family])
-def test_a_family_is_exact_or_says_why_not(server, missing, name):
-    check(examine(server, name, missing))
+def test_a_family_is_exact_or_says_why_not(server, missing, documented, name):
+    check(examine(server, name, missing), documented)
 
 
 @pytest.mark.parametrize("name", [name for name, toy in TOYS.items() if toy.references])
-def test_a_family_with_reference_or_control_tokens_is_exact_or_says_why_not(server, missing, name):
-    check(examine(server, name, missing, references=True))
+def test_a_family_with_reference_or_control_tokens_is_exact_or_says_why_not(server, missing, documented, name):
+    check(examine(server, name, missing, references=True), documented)
 
 
 def split_graph(name: str, fastcache: dict | None = None) -> Graph:
