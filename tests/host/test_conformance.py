@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,3 +63,15 @@ def test_a_conditioning_is_itself_when_its_batch_is_split(server, name):
     again, report = sample(server, split_graph(name, {"block_threshold": 10.0}))
     assert all(reason.startswith("predicted: ") for reason in last_reasons(report))
     assert off_by(again, computed) <= EXACT
+
+
+@pytest.mark.parametrize("config", sorted({toy.config for toy in TOYS.values()}))
+def test_a_model_that_a_version_lacks_is_missing_alone(monkeypatch, config):
+    there = {toy.config for toy in TOYS.values()} - {config}
+    lacking = SimpleNamespace(**dict.fromkeys(there))
+    monkeypatch.setitem(sys.modules, "comfy", SimpleNamespace(supported_models=lacking))
+    monkeypatch.setitem(sys.modules, "comfy.supported_models", lacking)
+    told = {name: toy.why_not_here() for name, toy in TOYS.items()}
+    missing = {name for name, why in told.items() if why == f"this ComfyUI has no {config}"}
+    assert missing == {name for name, toy in TOYS.items() if toy.config == config}
+    assert all(why is None for name, why in told.items() if name not in missing and TOYS[name].needs is None)
