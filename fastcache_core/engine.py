@@ -81,6 +81,8 @@ class Run:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
+        self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
+        self._turn, self._reached = 0, set[int]()
         self._branches: list[Branch] = []
         self._view: Hashable = None
         self._several_views = False
@@ -103,9 +105,19 @@ class Run:
 
         No branches: the call is none of ours, and its blocks are run as they are.
         """
-        self._branches = [self.state.branch(key) for key in branches]
+        self._called = list(branches), list(views)
+        self._begin_turn(0)
+
+    def _begin_turn(self, turn: int) -> None:
+        """All blocks come; in models that cut a long sound into windows, once for each within one call.
+
+        Every turn is a branch of its own, as it sees something else.
+        """
+        branches, views = self._called
+        self._turn, self._reached = turn, set()
+        self._branches = [self.state.branch((key, turn)) for key in branches]
         self._several_views = len(set(views)) > 1
-        self._view = tuple(views) if self._several_views else next(iter(views), None)
+        self._view = (tuple(views) if self._several_views else next(iter(views), None), turn)
         self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
         self.safety.begin_call()
 
@@ -127,6 +139,10 @@ class Run:
         """Whether this block was predicted together with the one before: its input is its output."""
         return index in self._passing
 
+    def comes_again(self, index: int) -> bool:
+        """Whether this block was computed or predicted before in the same call of the model."""
+        return index in self._reached
+
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
         if self._evaluation is None or not self._branches or not call.tokens.numel():
@@ -135,6 +151,9 @@ class Run:
             return call.streams
         if self._records_gradients(call.streams):
             return call.compute(call.streams, None)
+        if self.comes_again(call.index):
+            self._begin_turn(self._turn + 1)
+        self._reached.add(call.index)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
         if self._entered is None:
             self.safety.respect_budget(call, self._branches)
@@ -308,7 +327,9 @@ class Run:
     ) -> None:
         """Remember the tokens that were computed; chosen: their indices in the image and rows in its stream."""
         (image, span), (active, rows) = call.image, chosen
-        residuals = {name: outputs[name] - h for name, h in entries.items() if outputs[name].shape == h.shape}
+        # A model's last block may return the image only, and a stream may have no tokens.
+        same = [name for name, h in entries.items() if h.numel() and name in outputs and outputs[name].shape == h.shape]
+        residuals = {name: outputs[name] - entries[name] for name in same}
         residual, entry, name = residuals.pop(image), entries[image], image
         sigma, index = self._evaluation.sigma, self._evaluation.index
         if self.cut.image_only(site):

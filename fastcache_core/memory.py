@@ -51,9 +51,9 @@ class Memory:
         return self.config.token_selector.context == "all_tokens"
 
     def kept(self, site: Site, call: BlockCall, streams: Streams) -> Streams:
-        """The parts of a block's streams that are kept for this site, as views."""
+        """The parts of a block's streams that are kept for this site, as views; a stream may have no tokens at all."""
         if not self.cut.image_only(site):
-            return streams
+            return {name: h for name, h in streams.items() if h.numel()}
         name, span = call.image
         return {IMAGE: streams[name][:, span.start : span.stop]}
 

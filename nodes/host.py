@@ -147,6 +147,7 @@ class Session:
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
+        separate = None if self.whole else family.separate
         self.run = Run(
             config,
             ["model"] if self.whole else [name for _, _, name in self.blocks],
@@ -155,7 +156,7 @@ class Session:
             sigma_window(patcher.get_model_object("model_sampling"), config),
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
-            "a ControlNet adds to the hidden state between blocks" if controlled else None,
+            "a ControlNet adds to the hidden state between blocks" if controlled else separate,
             joined=self.whole or family.joined,
             defaults=family and family.defaults_for(self.model, shape),
         )
@@ -224,12 +225,18 @@ class Session:
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        uuids, kinds = conditionings(kwargs.get("transformer_options"), *args)
-        if uuids and len(x) == len(uuids) * self.samples:
+        candidates = kwargs.get("transformer_options"), *args
+        uuids, kinds = conditionings(*candidates)
+        why_not = None
+        if remembers_frames(*candidates):
+            why_not = "This sampler has the model remember earlier frames from call to call; its calls are left alone."
+        elif not uuids or len(x) != len(uuids) * self.samples:
+            why_not = "Another node calls the model on parts of a batch; those calls are left alone."
+        if why_not is None:
             self._begin_call(uuids, kinds)
         else:
             self.run.begin_call([])
-            self.run.report.note("Another node calls the model on parts of a batch; those calls are left alone.")
+            self.run.report.note(why_not)
         self.shape, self.rows, self.layouts = tuple(x.shape), len(x), {}
         if self.whole:
             return self._predict_model(executor, x, *args, **kwargs)
@@ -268,9 +275,10 @@ class Session:
 
     def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
         keys, views = [], []
+        together = tuple(uuids) if self.family is not None and self.family.mixed else ()
         for uuid in uuids:
             view = (self.window, self.areas.get(uuid), self.seen[uuid])
-            keys.append((self.passes[self.window], uuid, view))
+            keys.append((self.passes[self.window], uuid, view, together))
             views.append(view)
             self.seen[uuid] += 1
         self.run.begin_call(keys, views)
@@ -281,12 +289,15 @@ class Session:
 
         def patch(args: dict[str, Any], extra: dict[str, Any]) -> Any:
             def run(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+                edited = block_list.together(edited)
                 out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
-                return {block_list.streams[0]: out} if block_list.bare else out
+                return {block_list.streams[0]: out} if block_list.bare else block_list.apart(out)
 
-            streams = self.through_engine(index, block_list, args, run)
+            streams = self.through_engine(index, block_list, block_list.apart(args), run)
+            if block_list.bare:
+                return streams[block_list.streams[0]]
             # The last block of some models returns no text.
-            return streams[block_list.streams[0]] if block_list.bare else dict.fromkeys(block_list.streams) | streams
+            return block_list.together(dict.fromkeys(block_list.streams) | streams)
 
         return patch
 
@@ -326,6 +337,8 @@ class Session:
         """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
         if self.run.passes(index):
             return {name: args[name] for name in block_list.streams}
+        if self.run.comes_again(index):
+            self.layouts.clear()
         # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
         ours = unrecorded()
 
@@ -362,7 +375,7 @@ class Session:
                 "they are left alone."
             )
             return None
-        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering)
+        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)
         return layout
 
@@ -385,6 +398,11 @@ def conditionings(*candidates: Any) -> tuple[list[Hashable], list[int]]:
     options = next((found for found in candidates if isinstance(found, dict) and "cond_or_uncond" in found), {})
     kinds = list(options.get("cond_or_uncond", ()))
     return list(options.get("uuids") or kinds), kinds
+
+
+def remembers_frames(*candidates: Any) -> bool:
+    """Whether each call of the model adds to the keys and values that later ones attend to (autoregressive video)."""
+    return any(isinstance(found, dict) and "ar_state" in found for found in candidates)
 
 
 def context_window(options: Mapping[str, Any]) -> Hashable:

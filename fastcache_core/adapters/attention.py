@@ -25,6 +25,8 @@ def attend_through(options: Mapping[str, Any], attending: Attending, call: Block
         number = next(numbers)
         if number in call.own_attention:
             change = _keep if attending.rows is None else _serve
+            if not kwargs.get("skip_reshape"):
+                k, v = k.flatten(2), v.flatten(2)  # some hand over heads apart from tokens, others together
             args, kwargs, mask, put = _mask_in(args, kwargs)
             k, v, mask = change(attending, call, number, k, v, mask)
             put(mask)

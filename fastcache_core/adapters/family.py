@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from ..calls import SEQUENCE
 from ..defaults import Defaults, by_rule
 from ..tokens import Span
+from .rows import Axes
 
+Arguments = Mapping[str, Any]
 FLAT = "b n d"
 FORWARD = "forward"
 
@@ -34,6 +36,10 @@ def last(model: nn.Module, tokens: int, length: int) -> int:
     return length - tokens
 
 
+def none(args: Arguments) -> int:
+    return 0
+
+
 def never(model: nn.Module) -> bool:
     return False
 
@@ -47,9 +53,10 @@ class BlockList:
     parameters where there is no key. joint: whether text tokens are in that stream as well. key: its name in
     `patches_replace["dit"]`, None where the model does not ask there, so that the blocks' `forward` is replaced.
     returns: the streams in the order in which forward returns them, where that is another one. bare: whether patches
-    return the stream itself and not a dict. axes: of a stream, in einops' words. attends: what the attention calls of a
-    block see in turn: the whole `sequence`, the image's `stream` only, or `others`, such as text by cross-attention;
-    calls after these see others.
+    return the stream itself and not a dict. packed: the argument and result of patches that holds all streams, in that
+    order; their names are then our own. axes: of a stream, in einops' words, without b where it has no axis of samples.
+    attends: what the attention calls of a block see in turn: the whole `sequence`, the image's `stream` only, or
+    `others`, such as text by cross-attention; calls after these see others.
     """
 
     attribute: str
@@ -58,6 +65,7 @@ class BlockList:
     key: str | None = None
     returns: tuple[str, ...] = ()
     bare: bool = False
+    packed: str | None = None
     axes: str = FLAT
     attends: tuple[str, ...] = (SEQUENCE,)
 
@@ -76,22 +84,34 @@ class BlockList:
 
     def flat(self, h: Tensor) -> Tensor:
         """A stream as [rows, tokens, width]."""
-        return h if self.axes == FLAT else rearrange(h, f"{self.axes} -> b ({self._token_axes}) d")
+        return h if self.axes == FLAT else rearrange(h, f"{self.axes} -> {self._flat_axes}")
 
-    def unflat(self, h: Tensor, like: Tensor) -> Tensor:
-        """The opposite, with axes of the lengths that `like` has."""
+    def unflat(self, h: Tensor, like: Tensor, chosen: bool = False) -> Tensor:
+        """The opposite, with axes of the lengths that `like` has; tokens that were chosen lie along the first one."""
         if self.axes == FLAT:
             return h
-        lengths = parse_shape(like, self.axes)
-        return rearrange(h, f"b ({self._token_axes}) d -> {self.axes}", **{a: lengths[a] for a in self._axes})
+        others = self._axes[1:]
+        lengths = dict.fromkeys(others, 1) if chosen else {a: parse_shape(like, self.axes)[a] for a in others}
+        return rearrange(h, f"{self._flat_axes} -> {self.axes}", **lengths)
+
+    def apart(self, args: Arguments) -> Arguments:
+        """A patch's arguments or result with the streams by name."""
+        return args if self.packed is None else {**args, **dict(zip(self.streams, args[self.packed], strict=False))}
+
+    def together(self, args: Arguments) -> Arguments:
+        """The opposite."""
+        if self.packed is None:
+            return args
+        others = {name: value for name, value in args.items() if name not in self.streams}
+        return others | {self.packed: tuple(args[name] for name in self.streams)}
 
     @property
     def _axes(self) -> list[str]:
         return [axis for axis in self.axes.split() if axis not in ("b", "d")]
 
     @property
-    def _token_axes(self) -> str:
-        return " ".join(self._axes)
+    def _flat_axes(self) -> str:
+        return f"{'b' if 'b' in self.axes.split() else 1} ({' '.join(self._axes)}) d"
 
 
 @dataclass(frozen=True)
@@ -100,25 +120,37 @@ class Family:
 
     classes: qualified names of its model classes. grid: image tokens as (frames, rows, columns), from the model and the
     shape of its input. start: where the grid's tokens start in a stream that is longer, because it has reference or
-    text tokens too, from the model, their number and the stream's. image_first: whether image tokens come before text
-    tokens in the attention's sequence, where there are blocks that have both apart. per_token: arguments with an entry
-    for every token of the attention's sequence, and the axis that counts them; entries may be fewer, each for several
-    tokens in a row (frames). ungathered: arguments that would have to be cut to the active tokens as well and cannot;
-    when one of them is set, tokens are not selected. no_tokens: why none are selected in any case. joined: whether each
-    list hands its image tokens to the next and the last one to the head. medium: image, video, audio or 3d. defaults:
-    settings that were measured on real weights; None: by rule.
+    text tokens too, from the model, their number and the stream's; None where they are not in a row. behind: how many
+    reference tokens come after those that `start` takes for the last, from a block's arguments. image_first: whether
+    image tokens come before text tokens in the attention's sequence, where there are blocks that have both apart.
+    per_token: arguments with an entry for every token of the attention's sequence, and the axis that counts them, from
+    the end if negative, or several by which versions of ComfyUI differ, the first longer than 1 of which does; entries
+    may be fewer, each for several tokens in a row (frames). per_stream_token: the same for arguments that go with the
+    tokens of the image's stream, where that has others beside it. text_seen: the argument that says how many of the
+    text's tokens attention sees, where these are not all. ungathered: arguments that would have to be cut to the active
+    tokens as well and cannot; when one of them is set, tokens are not selected. no_tokens: why none are selected in any
+    case, or what tells from a block's arguments why none are, None where they may be. separate: why blocks must not be
+    predicted together, None where they may. joined: whether each list hands its image tokens to the next and the last
+    one to the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what
+    is kept of them holds in the same batch only. medium: image, video, audio or 3d. defaults: settings that were
+    measured on real weights; None: by rule.
     """
 
     name: str
     classes: tuple[str, ...]
     lists: tuple[BlockList, ...]
     grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
-    start: Callable[[nn.Module, int, int], int] = first
+    start: Callable[[nn.Module, int, int], int | None] = first
     image_first: Callable[[nn.Module], bool] = never
-    per_token: Mapping[str, int] = field(default_factory=lambda: {"pe": 2, "vec": 1})
+    per_token: Mapping[str, Axes] = field(default_factory=lambda: {"pe": 2, "vec": 1})
+    per_stream_token: Mapping[str, Axes] = field(default_factory=dict)
+    text_seen: str | None = None
     ungathered: tuple[str, ...] = ()
-    no_tokens: str | None = None
+    no_tokens: str | Callable[[Arguments], str | None] | None = None
+    separate: str | None = None
+    behind: Callable[[Arguments], int] = none
     joined: bool = True
+    mixed: bool = False
     medium: str = "image"
     defaults: Defaults | None = None
 
@@ -162,7 +194,8 @@ class Layout:
     """Where tokens lie in one model call: the image's grid, its start in the image's tokens (with references), and
     how many of these there are.
 
-    A grid that has more tokens than there are is not the right one; a row of all tokens then takes its place.
+    A grid that has more tokens than there are, or whose tokens are not in a row, is not the right one; a row of all
+    tokens then takes its place.
     """
 
     grid: tuple[int, int, int]
@@ -171,13 +204,17 @@ class Layout:
     image_first: bool
 
     @classmethod
-    def read(cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor) -> Layout:
-        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter."""
+    def read(
+        cls, family: Family, model: nn.Module, shape: tuple[int, ...], entering: Tensor, args: Arguments
+    ) -> Layout:
+        """From the input's shape and the stream [rows, tokens, width] that holds image tokens as they enter the block
+        with these arguments."""
         image, grid = entering.shape[1], family.tokens(model, shape)
         tokens = math.prod(grid)
-        if not 0 < tokens <= image:
+        start = family.start(model, tokens, image - family.behind(args)) if 0 < tokens <= image else None
+        if start is None:
             return cls((1, 1, image), 0, image, family.image_first(model))
-        return cls(grid, family.start(model, tokens, image), image, family.image_first(model))
+        return cls(grid, start, image, family.image_first(model))
 
     def spans(self, joint: bool, image: int, text: int) -> tuple[Span, Span]:
         """Where the grid's tokens lie in a block's image stream, and in the attention's sequence.
@@ -189,6 +226,3 @@ class Layout:
         start = self.start + (0 if self.image_first else length - self.image)
         sequence = Span(start, start + tokens, length)
         return (sequence if joint else Span(self.start, self.start + tokens, image)), sequence
-
-
-Arguments = Mapping[str, Any]

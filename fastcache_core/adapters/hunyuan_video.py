@@ -23,4 +23,5 @@ HUNYUAN_VIDEO = Family(
     last,
     image_first,
     ungathered=("modulation_dims", "modulation_dims_img", "modulation_dims_txt"),
+    medium="video",
 )

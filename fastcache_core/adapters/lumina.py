@@ -17,5 +17,12 @@ def start(model: nn.Module, tokens: int, length: int) -> int:
 
 
 LUMINA = Family(
-    "lumina", ("comfy.ldm.lumina.model.NextDiT",), (BLOCKS,), grid, start, per_token={"freqs_cis": 1, "adaln_input": 1}
+    "lumina",
+    ("comfy.ldm.lumina.model.NextDiT",),
+    (BLOCKS,),
+    grid,
+    start,
+    per_token={"freqs_cis": 1},
+    # References are modulated as if they were at timestep zero.
+    ungathered=("timestep_zero_index",),
 )

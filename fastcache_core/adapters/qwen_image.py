@@ -8,7 +8,8 @@ BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block")
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return padded_grid(shape, [model.patch_size] * 2)
+    frames = [1] * (len(shape) - 4)  # layered images come as frames
+    return padded_grid(shape, [*frames, model.patch_size, model.patch_size])
 
 
 QWEN_IMAGE = Family(
@@ -16,5 +17,4 @@ QWEN_IMAGE = Family(
     ("comfy.ldm.qwen_image.model.QwenImageTransformer2DModel",),
     (BLOCKS,),
     grid,
-    no_tokens="Qwen-Image's blocks do not show the mask of their attention",
 )

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..calls import SEQUENCE, Attending, BlockCall, Streams
+from ..calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .attention import attend_through
-from .family import FLAT, Arguments, BlockList, Family, Layout
-from .rows import gather_per_token, tensors_of
+from .family import Arguments, BlockList, Family, Layout
+from .rows import gather_per_token, tensors_of, token_axis
 
 OPTIONS = "transformer_options"
 
@@ -30,50 +30,62 @@ def block_call(
     """The call of block `index`; `run(args)` runs it (or an earlier patch) and returns its streams by name."""
 
     def compute(streams: Streams, attending: Attending | None) -> Streams:
-        edited = {**args, **{name: block_list.unflat(h, args[name]) for name, h in streams.items()}}
+        chosen = attending is not None and attending.rows is not None
+        edited = {**args, **{name: block_list.unflat(h, args[name], chosen) for name, h in streams.items()}}
         if attending is not None:
             edited[OPTIONS] = attend_through(args[OPTIONS], attending, call)
-            if attending.rows is not None:
-                edited |= cut_to_rows(family, args, attending.rows[SEQUENCE], call.sequence.length)
+            if chosen:
+                edited |= cut_to_rows(family, args, attending.rows, call)
         out = run(edited)
         return {name: block_list.flat(out[name]) for name in streams if out.get(name) is not None}
 
     streams = {name: block_list.flat(args[name]) for name in block_list.streams}
     image, *others = (h.shape[1] for h in streams.values())
-    stream, sequence = layout.spans(block_list.joint, image, sum(others))
-    why = why_no_tokens(family, block_list, args, len(next(iter(streams.values()))), sequence.length)
+    text = min(sum(others), args.get(family.text_seen, sum(others)))
+    stream, sequence = layout.spans(block_list.joint, image, text)
+    rows = len(streams[block_list.streams[0]])
+    why = why_no_tokens(family, block_list, args, rows, sequence.length, stream.length)
     name = block_list.streams[0]
     call = BlockCall(index, streams, (name, stream), sequence, compute, why, block_list.attends)
     return call
 
 
-def why_no_tokens(family: Family, block_list: BlockList, args: Arguments, rows: int, tokens: int) -> str | None:
+def why_no_tokens(
+    family: Family, block_list: BlockList, args: Arguments, rows: int, tokens: int, in_stream: int
+) -> str | None:
     """Why a block with these arguments cannot be run on some of its tokens only, or None.
 
-    rows: of the batch; tokens: of the attention's sequence.
+    rows: of the batch; tokens: of the attention's sequence; in_stream: of the image's stream.
     """
-    if family.no_tokens:
-        return family.no_tokens
-    if block_list.axes != FLAT:
-        return "blocks of this model take their tokens as a grid"
+    why = family.no_tokens
+    if isinstance(why, str):
+        return why
     if OPTIONS not in args:
         return "blocks of this model are not given ComfyUI's options for their attention"
+    if why is not None and (here := why(args)):
+        return here
     named = [name for name in family.ungathered if args.get(name) is not None]
     if named:
-        return f"{named[0]} gives tokens modulations of their own"
+        return f"{named[0]} goes with the tokens, and cannot be cut to some of them"
     in_a_row = not block_list.joint and len(block_list.streams) == 1
-    for name, axis in family.per_token.items():
-        for tensor in tensors_of(args.get(name), axis):
-            entries = tensor.shape[axis]
-            known = entries in (1, tokens) or (in_a_row and entries < tokens)
+    declared = [(family.per_token, tokens), (family.per_stream_token, in_stream)]
+    for name, axes, n in [(*item, n) for per, n in declared for item in per.items()]:
+        for tensor in tensors_of(args.get(name), 0):
+            axis = token_axis(tensor, axes)
+            entries = tensor.shape[axis] if tensor.ndim >= axis + 2 else 1
+            known = entries in (1, n) or (in_a_row and entries < n)
             if not known or (axis and len(tensor) not in (1, rows)):
-                return f"{name} has the shape {tuple(tensor.shape)}, which is not known for {tokens} tokens"
+                return f"{name} has the shape {tuple(tensor.shape)}, which is not known for {rows} rows of {n} tokens"
     patches = args[OPTIONS].get("patches", {})
-    named = [name for name in ("attn1_patch", "attn1_output_patch") if patches.get(name)]
+    named = [name for name in ("attn1_patch", "attn1_output_patch", "attn2_patch") if patches.get(name)]
     return f"another patch ({named[0]}) works on this model's attention" if named else None
 
 
-def cut_to_rows(family: Family, args: Arguments, rows: Tensor, tokens: int) -> dict[str, Any]:
-    """Arguments that go with tokens, for the chosen rows of the sequence."""
-    given = {name: axis for name, axis in family.per_token.items() if args.get(name) is not None}
-    return {name: gather_per_token(args[name], axis, rows, tokens) for name, axis in given.items()}
+def cut_to_rows(family: Family, args: Arguments, rows: Mapping[str, Tensor], call: BlockCall) -> dict[str, Any]:
+    """Arguments that go with tokens, for the chosen rows of the sequence and of the image's stream."""
+    return {
+        name: gather_per_token(args[name], axes, rows[kind], call.length(kind))
+        for per, kind in ((family.per_token, SEQUENCE), (family.per_stream_token, STREAM))
+        for name, axes in per.items()
+        if args.get(name) is not None
+    }

@@ -9,6 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Axes = int | tuple[int, ...]  # by their numbers
+
+
+def token_axis(tensor: Tensor, axes: Axes) -> int:
+    """The axis that counts tokens; of several, by which versions of a model differ, the first one longer than 1."""
+    among = (axes,) if isinstance(axes, int) else axes
+    return next((axis for axis in among if tensor.ndim >= axis + 2 and tensor.shape[axis] > 1), among[0])
+
 
 def tensors_of(value: Any, axis: int) -> list[Tensor]:
     """The tensors with an axis of tokens and one after it that an argument is made of; it may hold them in parts."""
@@ -17,18 +25,24 @@ def tensors_of(value: Any, axis: int) -> list[Tensor]:
     return found
 
 
-def gather_per_token(value: Any, axis: int, rows: Tensor, tokens: int) -> Any:
-    """An argument for the given rows [samples, k] of its tokens, where it differs between tokens."""
+def gather_per_token(value: Any, axes: Axes, rows: Tensor, tokens: int) -> Any:
+    """An argument for the given rows [samples, k] of its tokens, where it differs between tokens.
+
+    What has no axis of samples before that of tokens gets one.
+    """
 
     def gather(tensor: Tensor) -> Tensor:
+        axis = token_axis(tensor, axes)
         if tensor.shape[axis] == 1:
             return tensor
         each = -(-tokens // tensor.shape[axis])  # tokens in a row that share an entry
+        if axis == 0:
+            return tensor[rows // each]
         table = tensor.movedim(axis, 1)
         batch = torch.arange(len(rows), device=rows.device) if len(table) > 1 else torch.zeros_like(rows[:, 0])
         return table[batch[:, None], rows // each].movedim(1, axis)
 
-    return changed(value, axis, gather)
+    return changed(value, axes if isinstance(axes, int) else min(axes), gather)
 
 
 def changed(value: Any, axis: int, change: Callable[[Tensor], Tensor]) -> Any:

@@ -25,7 +25,6 @@ from .graphs import Report, refined, sample, toy_graph
 EXACT = 1e-4  # of the largest value: what rounding may make of the same sum in another order
 HALF = {"threshold": 0.01, "min_active": 0.5}
 ALL_BUT_ONE = {"threshold": 0.01, "min_active": 0.99}
-SOME = {"threshold": 0.02}
 COMPUTED, AT_REST = 3, 6  # evaluations of the sampler that stands still from the third on
 
 
@@ -84,18 +83,20 @@ def examine(server: ComfyServer, name: str, missing: dict[str, str], references:
     if name in missing:
         row.reason = missing[name]
         return row
-    plain, _ = sample(server, toy_graph(name, references=references))
+    alone = toy.alone == "always" or (references and toy.alone == "references")
+    options = {"references": references} | ({"batch": 1, "cfg": 1.0} if alone else {})
+    plain, _ = sample(server, toy_graph(name, **options))
     if not np.isfinite(plain).all() or plain.std() == 0:
         row.problems.append("the toy itself gives nothing to compare")
-    _identical(server, row, plain, references)
-    _blocks(server, row, references)
-    _tokens(server, row, references)
+    _identical(server, row, plain, options)
+    _blocks(server, row, options)
+    _tokens(server, row, options)
     return row
 
 
-def _identical(server: ComfyServer, row: Row, plain: np.ndarray, references: bool) -> None:
-    zero, _ = sample(server, toy_graph(row.name, {"block_threshold": 0.0}, references=references))
-    idle, report = sample(server, toy_graph(row.name, {"block_threshold": 1e-6}, references=references))
+def _identical(server: ComfyServer, row: Row, plain: np.ndarray, options: dict[str, Any]) -> None:
+    zero, _ = sample(server, toy_graph(row.name, {"block_threshold": 0.0}, **options))
+    idle, report = sample(server, toy_graph(row.name, {"block_threshold": 1e-6}, **options))
     row.identical = np.array_equal(zero, plain) and np.array_equal(idle, plain)
     if not row.identical:
         row.problems.append("not identical when nothing is skipped")
@@ -105,30 +106,38 @@ def _identical(server: ComfyServer, row: Row, plain: np.ndarray, references: boo
     row.measured = report["run"].get("defaults", {}).get("measured")
 
 
-def _blocks(server: ComfyServer, row: Row, references: bool) -> None:
-    _, report = sample(server, toy_graph(row.name, {"block_threshold": 10.0}, references=references))
+def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
+    _, report = sample(server, toy_graph(row.name, {"block_threshold": 10.0}, **options))
     row.grid = (report["tokens"] or {}).get("grid")
     if not report["computed"]:
         row.reason = report["notes"][0]
         return
     row.block_cache = round(report["computed_fraction"], 3)
     toy = TOYS[row.name]
+    grid = (toy.reference_grid if row.references else None) or toy.grid
     expectations = {
         "family": (report["run"]["family"], toy.family),
         "blocks": (report["blocks"], list(toy.blocks)),
-        "grid": (row.grid, list(toy.grid)),
+        "grid": (row.grid, list(grid)),
     }
     row.problems += [f"{key} is {got}, not {want}" for key, (got, want) in expectations.items() if got != want]
     if row.block_cache > 0.7:
         row.problems.append(f"block cache computes {row.block_cache:.0%}: {report['notes']}")
-    row.prediction_error = _at_rest(server, row, {"block_threshold": 10.0}, None, references, "predicted: ")
+    late = f"{row.blocks // 2}-{row.blocks - 1}: 0"  # what was predicted has to do for blocks that are computed
+    mixed = {"level": "span", "threshold": 10.0, "block_thresholds": late}
+    errors = [
+        _at_rest(server, row, {"block_threshold": 10.0}, options, ("predicted:",)),
+        _at_rest(server, row, {}, options, ("predicted:", "computed:"), block_cache=mixed),
+    ]
+    row.prediction_error = max(errors)
 
 
-def _tokens(server: ComfyServer, row: Row, references: bool) -> None:
+def _tokens(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     if row.block_cache is None:
         return
     off = {"block_threshold": 0.0}
-    _, report = sample(server, refined(toy_graph(row.name, off, references=references), None, SOME))
+    some = {"threshold": TOYS[row.name].token_threshold}
+    _, report = sample(server, refined(toy_graph(row.name, off, **options), None, some))
     refusals = [note for note in report["notes"] if note.startswith("Tokens are not selected: ")]
     if refusals:
         row.reason = refusals[0]
@@ -136,7 +145,9 @@ def _tokens(server: ComfyServer, row: Row, references: bool) -> None:
     row.token_selector = round(report["computed_fraction"], 3)
     if not 0.05 < row.token_selector < 1:
         row.problems.append(f"token selector computes {row.token_selector:.0%}: {report['notes']}")
-    errors = [_at_rest(server, row, off, active, references, "partial: ") for active in (HALF, ALL_BUT_ONE)]
+    errors = [
+        _at_rest(server, row, off, options, ("partial:",), token_selector=active) for active in (HALF, ALL_BUT_ONE)
+    ]
     row.partial_error = max(errors)
 
 
@@ -144,20 +155,20 @@ def _at_rest(
     server: ComfyServer,
     row: Row,
     settings: dict[str, Any],
-    selector: dict[str, Any] | None,
-    references: bool,
-    action: str,
+    options: dict[str, Any],
+    actions: tuple[str, ...],
+    **refinements: dict[str, Any],
 ) -> float:
-    """By how much the last evaluation on resting input is off, when it takes the given action."""
-    computed, _ = sample(server, repeat_graph(row.name, COMPUTED, references=references))
-    graph = repeat_graph(row.name, AT_REST, settings, references=references)
-    again, report = sample(server, refined(graph, None, selector) if selector else graph)
-    error = off_by(again, computed)
-    taken = {reason for reason in last_reasons(report) if not reason.startswith(action)}
-    if taken:
-        row.problems.append(f"at rest, it was not all {action}but also {sorted(taken)}")
+    """By how much the last evaluation on resting input is off, when it takes all of the given actions and no other."""
+    computed, _ = sample(server, repeat_graph(row.name, COMPUTED, **options))
+    graph = repeat_graph(row.name, AT_REST, settings, **options)
+    again, report = sample(server, refined(graph, **refinements))
+    error, tried = off_by(again, computed), f"{' '.join(actions)} {refinements or 'all blocks'}"
+    taken = {reason.partition(" ")[0] for reason in last_reasons(report)}
+    if taken != set(actions):
+        row.problems.append(f"at rest, with {tried}, it was {sorted(last_reasons(report))}")
     if not error <= EXACT:
-        row.problems.append(f"{action}off by {error:.2g} on identical input ({selector or 'blocks'})")
+        row.problems.append(f"off by {error:.2g} on identical input, {tried}")
     return error
 
 

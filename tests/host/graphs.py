@@ -29,7 +29,7 @@ BLOCK_CACHE = {
     "predictor": "auto",
     "level": "auto",
     "block_thresholds": "",
-    "warmup_evaluations": 3,
+    "warmup_evaluations": 0,
 }
 TOKEN_SELECTOR = {
     "threshold": 0.02,
@@ -107,7 +107,8 @@ def sample_all(server: ComfyServer, graph: Graph, samplers: list[str]) -> tuple[
     graph = {key: value for key, value in graph.items() if key not in ("decode", "save", "map")}
     names = {sampler: f"latent_{next(_fresh)}" for sampler in samplers}
     for sampler, name in names.items():
-        graph[name] = node("SaveLatent", samples=[sampler, 0], filename_prefix=name)
+        graph[f"{name} packed"] = node("FastCacheToyPacked", latent=[sampler, 0])
+        graph[name] = node("SaveLatent", samples=[f"{name} packed", 0], filename_prefix=name)
     outputs = server.run(graph)["outputs"]
     return [saved_latent(server, name) for name in names.values()], outputs
 

@@ -39,8 +39,11 @@ HEAD = (
 Result = dict[str, Any]
 
 
+def version_of(server: ComfyServer) -> str:
+    return server.get("/system_stats")["system"]["comfyui_version"]
+
+
 def examine_all(server: ComfyServer) -> Result:
-    version = server.get("/system_stats")["system"]["comfyui_version"]
     missing, rows = missing_in(server), []
     for name, toy in TOYS.items():
         for references in (False, True) if toy.references else (False,):
@@ -48,7 +51,7 @@ def examine_all(server: ComfyServer) -> Result:
                 row = examine(server, name, missing, references)
                 rows.append(dataclasses.asdict(row))
                 print(f"{name}{' with ' + toy.references if references else ''}: {told(rows[-1])}", flush=True)
-    return {"schema": "fastcache.conformance/1", "comfyui": version, "rows": rows}
+    return {"schema": "fastcache.conformance/1", "comfyui": version_of(server), "rows": rows}
 
 
 def told(row: Result) -> str:

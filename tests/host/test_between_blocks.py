@@ -9,10 +9,11 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .conformance import AT_REST, COMPUTED, EXACT, off_by, repeat_graph
+from .conformance import AT_REST, COMPUTED, EXACT, missing_in, off_by, repeat_graph
 from .graphs import refined, sample, toy_graph
 
-WIDTHS = {"flux": 64, "chroma": 64, "qwen_image": 64, "sd3": 320}
+WIDTHS = {"flux": 64, "chroma": 64, "qwen_image": 64, "mage_flow": 64, "sd3": 128}
+HOOKED_LATER = ("z_image",)  # older versions of ComfyUI call no hooks there
 
 
 def controlled(graph: Graph, family: str) -> Graph:
@@ -41,13 +42,18 @@ def with_inputs(graph: Graph, **changes: Any) -> Graph:
     return {key: changed(key, entry) for key, entry in graph.items()}
 
 
-ADDITIONS = [*((controlled, family) for family in WIDTHS), (hooked, "qwen_image")]
+HOOKED = ("qwen_image", "mage_flow", *HOOKED_LATER)
+ADDITIONS = [*((controlled, family) for family in WIDTHS), *((hooked, family) for family in HOOKED)]
 
 
 @pytest.mark.parametrize(("addition", "family"), ADDITIONS)
 def test_additions_between_blocks_are_computed(server, addition, family):
+    if family in (missing := missing_in(server)):
+        pytest.skip(missing[family])
     plain, _ = sample(server, toy_graph(family))
     reference, _ = sample(server, addition(toy_graph(family), family))
+    if family in HOOKED_LATER and np.array_equal(reference, plain):
+        pytest.skip("this ComfyUI calls no hooks there")
     assert off_by(reference, plain) > 0.01  # it matters
     idle, _ = sample(server, addition(toy_graph(family, {"block_threshold": 1e-6}), family))
     assert np.array_equal(idle, reference)
@@ -73,5 +79,5 @@ def test_tiles_of_a_picture_have_a_state_of_their_own(server, family, tokens):
     computed, _ = sample(server, tiled(repeat_graph(family, COMPUTED)))
     graph = tiled(repeat_graph(family, AT_REST, settings))
     again, report = sample(server, refined(graph, None, tokens) if tokens else graph)
-    assert max(report["computed"][-1]) < 1 or family == "sd3", report["notes"]
+    assert max(report["computed"][-1]) < 1, report["notes"]
     assert off_by(again, computed) <= EXACT

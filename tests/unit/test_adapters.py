@@ -1,16 +1,23 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from fastcache_core import adapters
 from fastcache_core.adapters import FAMILIES, find_family
 from fastcache_core.adapters.attention import OVERRIDE, attend_through
 from fastcache_core.adapters.family import BlockList, Layout
 from fastcache_core.adapters.flux import FLUX
+from fastcache_core.adapters.hidream import HIDREAM
 from fastcache_core.adapters.hunyuan_video import HUNYUAN_VIDEO
+from fastcache_core.adapters.krea2 import KREA2
+from fastcache_core.adapters.ltxav import LTXAV
+from fastcache_core.adapters.ltxv import LTXV
 from fastcache_core.adapters.lumina import LUMINA
-from fastcache_core.adapters.reach import why_no_tokens
+from fastcache_core.adapters.reach import block_call, why_no_tokens
 from fastcache_core.adapters.rows import as_4d, gather_mask, gather_per_token, tensors_of
 from fastcache_core.calls import Attending, BlockCall
 from fastcache_core.tokens import Span
@@ -46,7 +53,7 @@ def test_blocks_and_ranges_cover_all_lists_in_order():
 
 
 def layout(family, model, shape, image):
-    return Layout.read(family, model, shape, torch.zeros(1, image, 8))
+    return Layout.read(family, model, shape, torch.zeros(1, image, 8), {})
 
 
 def test_flux_puts_text_first_and_reference_tokens_last():
@@ -82,6 +89,37 @@ def test_a_grid_that_the_tokens_do_not_fill_gives_way_to_a_row():
     assert found.grid == (1, 1, 10)
 
 
+def test_a_stream_without_an_axis_of_samples_is_that_of_one_sample():
+    block_list, h = BlockList("blocks", ("x",), axes="n d"), torch.randn(24, 4)
+    assert torch.equal(block_list.flat(h), h[None])
+    assert torch.equal(block_list.unflat(h[None], h), h)
+
+
+def test_streams_that_come_in_one_argument_have_names_for_the_engine():
+    block_list = BlockList("blocks", ("video", "sound"), packed="img")
+    args = {"img": (1, 2), "vec": 3}
+    apart = block_list.apart(args)
+    assert (apart["video"], apart["sound"], apart["vec"]) == (1, 2, 3)
+    assert block_list.together(apart) == args
+    assert SINGLE.apart(args) is args and SINGLE.together(args) is args
+
+
+def test_tokens_that_are_not_in_a_row_become_one():
+    model = model_of("x.HiDreamImageTransformer2DModel", patch_size=2)
+    assert layout(HIDREAM, model, (1, 16, 8, 12), image=24).grid == (1, 4, 6)
+    beside = layout(HIDREAM, model, (1, 16, 8, 12), image=48)
+    assert beside.grid == (1, 1, 48)
+    assert tuple(beside.spans(True, 48 + 5, 0)[0]) == (0, 48, 53)
+
+
+def test_references_come_behind_the_image_in_krea_s_one_stream():
+    model = model_of("x.SingleStreamDiT", patch=2)
+    args = {"transformer_options": {"reference_image_num_tokens": [6, 4]}}
+    found = Layout.read(KREA2, model, (1, 16, 8, 12), torch.zeros(1, 5 + 24 + 10, 8), args)
+    assert found.grid == (1, 4, 6)
+    assert tuple(found.spans(True, 39, 0)[0]) == (5, 29, 39)
+
+
 @pytest.mark.parametrize("axes", ["b n d", "b t h w d", "t h w b d"])
 def test_streams_with_several_axes_of_tokens_are_flat_for_the_engine(axes):
     block_list = BlockList("blocks", ("x",), axes=axes)
@@ -91,6 +129,10 @@ def test_streams_with_several_axes_of_tokens_are_flat_for_the_engine(axes):
     ]
     assert torch.equal(block_list.flat(shaped), h)
     assert torch.equal(block_list.unflat(h, shaped), shaped)
+    for tokens in (5, 24):
+        some = block_list.unflat(h[:, :tokens], shaped, chosen=True)
+        assert some.ndim == shaped.ndim and tokens in some.shape
+        assert torch.equal(block_list.flat(some), h[:, :tokens])
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -104,6 +146,18 @@ def test_positions_are_gathered_per_sample(batch, axis):
         assert torch.equal(gathered[i], table[min(i, batch - 1)].index_select(axis - 1, rows[i]))
 
 
+def test_positions_that_are_the_same_for_all_samples_get_an_axis_of_these():
+    table, rows = torch.randn(5, 3, 2), torch.tensor([[4, 0, 2], [1, 1, 3]])
+    assert torch.equal(gather_per_token(table, 0, rows, 5), table[rows])
+
+
+def test_where_versions_differ_tokens_are_counted_by_the_axis_longer_than_1():
+    rows = torch.tensor([[4, 0, 2], [1, 1, 3]])
+    older, newer = torch.randn(2, 1, 5, 3, 2), torch.randn(2, 5, 3, 2, 2)
+    assert torch.equal(gather_per_token(older, (1, 2), rows, 5), gather_per_token(older, 2, rows, 5))
+    assert torch.equal(gather_per_token((newer, False), (1, 2), rows, 5)[0], gather_per_token(newer, 1, rows, 5))
+
+
 DOUBLE, SINGLE = FLUX.lists
 WAN_LIKE = BlockList("blocks", ("img",), key="double_block")
 
@@ -113,17 +167,39 @@ def arguments(**more):
 
 
 def why(family, block_list, tokens=18, **more):
-    return why_no_tokens(family, block_list, arguments(**more), 2, tokens)
+    return why_no_tokens(family, block_list, arguments(**more), 2, tokens, 18)
 
 
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     assert why(HUNYUAN_VIDEO, SINGLE) is None
     assert why(HUNYUAN_VIDEO, SINGLE, attention_mask=torch.zeros(1, 1, 18)) is None
-    assert "modulations" in why(HUNYUAN_VIDEO, SINGLE, modulation_dims_img=[(0, None, 1)])
-    assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {"attn1_patch": [print]}})
+    assert "modulation_dims_img" in why(HUNYUAN_VIDEO, SINGLE, modulation_dims_img=[(0, None, 1)])
+    for name in ("attn1_patch", "attn2_patch"):
+        assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {name: [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
-    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18)
-    assert "as a grid" in why(FLUX, BlockList("blocks", ("img",), axes="b h w d"))
+    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
+
+
+def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
+    def reason(frames=1, **options):
+        times = dict.fromkeys(("v_timestep", "v_cross_scale_shift_timestep"), SimpleNamespace(num_frames=1))
+        times["v_cross_gate_timestep"] = SimpleNamespace(num_frames=frames)
+        args = {"video": torch.zeros(2, 18, 4), "transformer_options": options, **times}
+        return why_no_tokens(LTXAV, LTXAV.lists[0], args, 2, 20, 18)
+
+    assert reason() is None and reason(run_ax=True) is None
+    assert "left out" in reason(v2a_cross_attn=False) and "left out" in reason(stg_skip_self_attn=True)
+    assert "modulations" in reason(frames=2)
+    args = {"img": torch.zeros(2, 18, 4), "transformer_options": {"stg_skip_self_attn": True}}
+    assert "left out" in why_no_tokens(LTXV, LTXV.lists[0], args, 2, 18, 18)
+
+
+@pytest.mark.parametrize(("tokens", "seen"), [(None, 3), (2, 2), (256, 3)])
+def test_text_that_attention_does_not_see_is_not_in_its_sequence(tokens, seen):
+    family = replace(FLUX, text_seen="num_tokens")
+    args = arguments() | ({} if tokens is None else {"num_tokens": tokens})
+    call = block_call(family, DOUBLE, 0, Layout((1, 3, 6), 0, 18, False), args, dict)
+    assert call.sequence == Span(seen, seen + 18, seen + 18)
 
 
 def test_modulations_that_do_not_go_with_the_tokens_are_refused():
@@ -133,6 +209,11 @@ def test_modulations_that_do_not_go_with_the_tokens_are_refused():
     assert "(4, 18, 4)" in why(FLUX, SINGLE, vec=torch.zeros(4, 18, 4))
     # Of image and text apart: which of the two streams is it for?
     assert "(2, 18, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4))
+    of_image = replace(FLUX, per_token={}, per_stream_token={"vec": 1})
+    assert why(of_image, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4)) is None
+    # One for the image and one for what it refers to, in one batch.
+    assert why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 4)) is None
+    assert "(4, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(4, 4))
     # One for each of three frames.
     assert why(FLUX, WAN_LIKE, vec=torch.zeros(2, 3, 6, 4)) is None
     assert "(2, 3, 6, 4)" in why(FLUX, SINGLE, vec=torch.zeros(2, 3, 6, 4))
@@ -142,6 +223,13 @@ def test_modulations_that_do_not_go_with_the_tokens_are_refused():
 class Modulation:
     shift: torch.Tensor
     scale: torch.Tensor
+
+
+def test_a_mask_of_keys_is_cut_at_its_last_axis():
+    mask = torch.arange(14.0).reshape(2, 1, 1, 7)
+    rows = torch.tensor([[0, 4], [6, 1]])
+    wanted = torch.tensor([[0.0, 4.0], [13.0, 8.0]]).reshape(2, 1, 1, 2)
+    torch.testing.assert_close(gather_per_token(mask, -1, rows, 7), wanted)
 
 
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t, t), lambda t: [t], lambda t: Modulation(t, t)])
@@ -221,8 +309,16 @@ def test_attention_calls_of_a_block_are_told_apart_by_their_order():
     keeping = Attending(None, keep=lambda number, k, v, mask: kept.append((number, k.shape[2])))
     override = attend_through({}, keeping, call_of(("others", "sequence", "stream"), text=3))[OVERRIDE]
     for tokens in (5, 12, 9, 5):
-        assert override(attention, *qkv(tokens), 8)[0].shape[2] == tokens
+        assert override(attention, *qkv(tokens), 8, skip_reshape=True)[0].shape[2] == tokens
     assert kept == [(1, 12), (2, 9)]
+
+
+def test_keys_and_values_are_kept_alike_whether_heads_are_apart_or_not():
+    kept = []
+    keeping = Attending(None, keep=lambda number, k, v, mask: kept.append((k.shape, v.shape)))
+    together, apart = torch.zeros(1, 5, 8), torch.zeros(1, 5, 2, 4)
+    attend_through({}, keeping, call_of(("sequence",)))[OVERRIDE](attention, together, together, apart, 2)
+    assert kept == [((1, 5, 8), (1, 5, 8))]
 
 
 def test_masks_are_cut_to_the_rows_or_those_kept_take_their_place():
@@ -254,3 +350,17 @@ def test_a_mask_of_keys_is_kept_with_them_and_an_odd_one_keeps_them_from_being_k
     for mask in (None, torch.ones(1, 9), torch.ones(9, 9), torch.ones(5, 9, 9)):
         attend_through({}, keeping, call_of(("sequence",)))[OVERRIDE](attention, *qkv(9), 8, mask)
     assert kept[0] is None and kept[1].shape == (1, 1, 1, 9) and kept[2] is None and len(kept) == 3
+
+
+def test_names_and_classes_of_families_are_their_own():
+    names = [family.name for family in FAMILIES]
+    classes = [cls for family in FAMILIES for cls in family.classes]
+    assert len(set(names)) == len(names) and len(set(classes)) == len(classes)
+
+
+def test_a_family_takes_at_most_sixty_lines():
+    folder = Path(adapters.__file__).parent
+    machinery = {"__init__", "attention", "family", "reach", "rows", "unknown"}
+    declarations = [path for path in folder.glob("*.py") if path.stem not in machinery]
+    assert len(declarations) > 20
+    assert max(len(path.read_text(encoding="utf-8").splitlines()) for path in declarations) <= 60

@@ -3,6 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastcache_core.calls import BlockCall
+from fastcache_core.tokens import Span
+
 from . import toys
 
 SIGMAS = [1.0, 0.9, 0.7, 0.6, 0.4, 0.3, 0.1, 0.0]
@@ -52,6 +55,45 @@ def test_forced_prediction_on_identical_input_equals_computing():
     second = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
     assert computed(run) == [1, 0]
     torch.testing.assert_close(second, first, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("thresholds", [{"block_threshold": 1.0}, {"token_threshold": 1.0}])
+def test_a_stream_without_tokens_is_handed_on(thresholds):
+    states, blocks = toys.trajectory(7), [toys.add(1.0), toys.add(-3.0)]
+    run = toys.make_run(blocks, SIGMAS, level="block", selector={"context": "active_tokens"}, **thresholds)
+    for sigma, img in zip(SIGMAS[:-1], states, strict=True):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": img[:, :0].clone()}
+        for index, block in enumerate(blocks):
+            whole = Span(0, img.shape[1], img.shape[1])
+            call = BlockCall(index, streams, ("img", whole), whole, lambda s, a, block=block: block(s, 0.0, a))
+            streams = run.run_block(call)
+        run.end_evaluation()
+        torch.testing.assert_close(streams["img"], img - 2)
+        assert streams["txt"].shape == img[:, :0].shape
+    assert run.report.computed_fraction < 1
+
+
+@pytest.mark.parametrize("level", ["block", "stack"])
+def test_blocks_that_come_again_in_one_call_are_kept_apart(level):
+    """As in models that cut a long sound into windows."""
+    blocks, windows = [toys.attend(i, 8) for i in range(3)], toys.trajectory(2, width=8)
+    run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level=level, warmup_evaluations=1)
+    run.decider.last_sigma = 0.0
+    outputs = []
+    for _ in range(2):
+        run.begin_evaluation(1.0)
+        run.begin_call(["cond"])
+        for window in windows:
+            streams = {"img": window.clone(), "txt": toys.text_of(["cond"], window)}
+            for index, block in enumerate(blocks):
+                streams = run.run_block(toys.block_call(index, block, 1.0, streams))
+            outputs.append(streams["img"])
+        run.end_evaluation()
+    assert computed(run) == [1, 0]
+    for first, again in zip(outputs[:2], outputs[2:], strict=True):
+        torch.testing.assert_close(again, first, rtol=1e-5, atol=1e-6)
 
 
 def test_change_accumulates_until_the_threshold():

@@ -36,16 +36,21 @@ def known(toy: Toy) -> dict[str, Any]:
 
 def build(toy: Toy) -> comfy.model_patcher.ModelPatcher:
     base = getattr(comfy.supported_models, toy.config)
-    own = {"latent_format": getattr(comfy.latent_formats, toy.latent_format)} if toy.latent_format else {}
+    own = {"unet_extra_config": {k: v for k, v in base.unet_extra_config.items() if k not in toy.unet}}
+    if toy.latent_format:
+        own["latent_format"] = getattr(comfy.latent_formats, toy.latent_format)
     config = type(f"Toy{toy.config}", (base,), own)(known(toy))
     config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "")
+    model = config.get_model(toy.weights(), "")
+    toy.adjust(model.diffusion_model)
     generator = torch.Generator().manual_seed(0)
-    for parameter in model.diffusion_model.parameters():
-        spread = 1 / max(parameter.shape[-1], 1) ** 0.5 if parameter.ndim > 1 else 0.1
-        parameter.data = torch.randn(parameter.shape, generator=generator) * spread
+    for name, parameter in model.diffusion_model.named_parameters():
+        spread = 1 / max(parameter[0].numel(), 1) ** 0.5 if parameter.ndim > 1 else 0.1
+        # Norms scale by about 1; by less, attention would be uniform, and nobody would notice a wrong position.
+        middle = 1 if parameter.ndim == 1 and name.endswith(("weight", "scale")) else 0
+        parameter.data = torch.randn(parameter.shape, generator=generator) * spread + middle
     for name, buffer in model.diffusion_model.named_buffers():
-        if name == "pos_embed":  # comes with the weights of a real model
+        if name in ("pos_embed", "rope.inv_freq"):  # come with the weights of a real model
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.ModelPatcher(model, device, device)
@@ -71,7 +76,28 @@ def toy_conditioning(family: str, seed: int, references: bool) -> list[Any]:
 
 @toy_node("Latent", [FAMILY, io.Int.Input("batch", default=2, min=1)], [io.Latent.Output()])
 def toy_latent(family: str, batch: int) -> dict[str, Any]:
-    return {"samples": torch.zeros(batch, *HERE[family].latent)}
+    toy = HERE[family]
+    generator = torch.Generator().manual_seed(4)
+    latents = [torch.randn(batch, *shape, generator=generator) for shape in (toy.latent, *toy.along)]
+    if not toy.from_latent:
+        latents = [torch.zeros_like(latent) for latent in latents]
+    return {"samples": nested(latents) if toy.along else latents[0]}
+
+
+def nested(latents: list[torch.Tensor]) -> Any:
+    """Several latents that are sampled together; older versions of ComfyUI have no such thing."""
+    from comfy.nested_tensor import NestedTensor
+
+    return NestedTensor(latents)
+
+
+@toy_node("Packed", [io.Latent.Input("latent")], [io.Latent.Output()])
+def packed(latent: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a nested latent in one, as only such can be saved; others as they are."""
+    samples = latent["samples"]
+    if not samples.is_nested:
+        return latent
+    return {"samples": torch.cat([part.flatten(1) for part in samples.unbind()], 1)}
 
 
 @toy_node("Missing", [], shows=True)

@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import torch
+
 from .toy import Toy, named, randn
 
 UNET = {
@@ -16,15 +20,37 @@ def edit(generator, references):
     return {"reference_latents": [randn(generator, 1, 16, 1, 16, 16)]} if references else {}
 
 
+def timestep_zero(generator, references):
+    """References are modulated as if they were at timestep zero; older versions take the name for another method."""
+    return edit(generator, references) | {"reference_latents_method": "index_timestep_zero"}
+
+
+def padded(generator, references):
+    """Two of the six text tokens are padding; older versions do not look at the mask."""
+    return edit(generator, references) | {"attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0]])}
+
+
+QWEN_IMAGE = Toy(
+    family="qwen_image",
+    config="QwenImage",
+    unet=UNET,
+    latent=(16, 1, 32, 32),
+    grid=(1, 16, 16),
+    blocks=named("double", 5),
+    extras=edit,
+    references="reference latents (Qwen-Image-Edit)",
+)
 TOYS = {
-    "qwen_image": Toy(
-        family="qwen_image",
-        config="QwenImage",
-        unet=UNET,
-        latent=(16, 1, 32, 32),
-        grid=(1, 16, 16),
-        blocks=named("double", 5),
-        extras=edit,
-        references="reference latents (Qwen-Image-Edit)",
-    )
+    "qwen_image": QWEN_IMAGE,
+    "qwen_image_timestep_zero": replace(
+        QWEN_IMAGE, extras=timestep_zero, references="reference latents at timestep zero (Qwen-Image-Edit 2511)"
+    ),
+    "qwen_image_padded": replace(QWEN_IMAGE, extras=padded),
+    "qwen_image_layered": replace(
+        QWEN_IMAGE,
+        unet=UNET | {"use_additional_t_cond": True, "default_ref_method": "negative_index"},
+        latent=(16, 3, 16, 16),
+        grid=(3, 8, 8),
+        needs="comfy_extras.nodes_zimage",  # as new as layers
+    ),
 }

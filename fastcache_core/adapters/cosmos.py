@@ -1,0 +1,21 @@
+"""Cosmos 1: tokens as a grid, samples on the axis before the last one, a position added before every block."""
+
+from torch import nn
+
+from .family import BlockList, Family, padded_grid
+
+BLOCKS = BlockList("blocks", ("x",), axes="t h w b d")
+
+
+def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    return padded_grid(shape, (model.patch_temporal, model.patch_spatial, model.patch_spatial))
+
+
+COSMOS = Family(
+    "cosmos",
+    ("comfy.ldm.cosmos.model.GeneralDIT",),
+    (BLOCKS,),
+    grid,
+    no_tokens="the blocks of Cosmos 1 take positions that are the same for all samples",
+    medium="video",
+)

@@ -1,0 +1,18 @@
+"""Hunyuan3D 2.1: a set of latent tokens behind one of the timestep; long skips between the blocks."""
+
+from .family import BlockList, Family, last
+from .hunyuan3d import grid
+
+BLOCKS = BlockList("blocks", ("x",), key="block", bare=True)
+
+HUNYUAN3D_2_1 = Family(
+    "hunyuan3d_2_1",
+    ("comfy.ldm.hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
+    (BLOCKS,),
+    grid,
+    last,
+    no_tokens="these blocks do not let the keys and values of their attention be kept",
+    mixed=True,  # it swaps the halves of a batch, and back again
+    separate="some of them are handed the output of earlier ones",
+    medium="3d",
+)

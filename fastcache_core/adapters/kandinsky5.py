@@ -1,0 +1,25 @@
+"""Kandinsky 5: text by cross-attention only.
+
+ComfyUI asks for patches here, but gives them a function that fails, and expects another result than that one returns.
+"""
+
+from torch import nn
+
+from .family import BlockList, Family, padded_grid
+
+BLOCKS = BlockList("visual_transformer_blocks", ("visual_embed",))
+
+
+def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    frames = shape[2:] if len(shape) == 5 else (1, *shape[2:])
+    return padded_grid(frames, model.patch_size)
+
+
+KANDINSKY5 = Family(
+    "kandinsky5",
+    ("comfy.ldm.kandinsky5.model.Kandinsky5",),
+    (BLOCKS,),
+    grid,
+    per_token={"freqs": 1},
+    medium="video",
+)

@@ -1,0 +1,15 @@
+"""OmniGen2: text, reference images and the image in one stream."""
+
+from .family import BlockList, Family, last
+from .lumina import grid
+
+LAYERS = BlockList("layers", ("hidden_states",), joint=True)
+
+OMNIGEN2 = Family(
+    "omnigen2",
+    ("comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",),
+    (LAYERS,),
+    grid,
+    last,
+    per_token={"image_rotary_emb": 1},
+)

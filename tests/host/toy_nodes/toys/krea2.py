@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+from .toy import Toy, named, randn
+
+UNET = {
+    "image_model": "krea2",
+    "features": 64,
+    "tdim": 32,
+    "txtdim": 32,
+    "txtlayers": 2,
+    "txtheads": 2,
+    "txtkvheads": 2,
+    "heads": 2,
+    "kvheads": 1,
+    "multiplier": 2,
+    "layers": 5,
+    "patch": 2,
+    "channels": 16,
+}
+
+
+def edit(generator, references, method="index"):
+    latents = {"reference_latents": [randn(generator, 1, 16, 1, 16, 16)], "reference_latents_method": method}
+    return latents if references else {}
+
+
+def clean(generator, references):
+    """These reference tokens are modulated as if no noise were left in them."""
+    return edit(generator, references, "index_timestep_zero")
+
+
+KREA2 = Toy(
+    family="krea2",
+    config="Krea2",
+    unet=UNET,
+    latent=(16, 1, 32, 32),
+    grid=(1, 16, 16),
+    blocks=named("block", 5),
+    extras=edit,
+    references="reference latents",
+)
+CLEAN = replace(KREA2, extras=clean, references="reference latents without noise (index_timestep_zero)")
+TOYS = {"krea2": KREA2, "krea2_clean_references": CLEAN}

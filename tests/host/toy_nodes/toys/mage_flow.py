@@ -1,0 +1,30 @@
+from .toy import Toy, named, randn
+
+UNET = {
+    "image_model": "mage_flow",
+    "in_channels": 128,
+    "out_channels": 128,
+    "num_layers": 4,
+    "attention_head_dim": 32,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 64,
+    "axes_dims_rope": (8, 12, 12),
+}
+
+
+def edit(generator, references):
+    return {"reference_latents": [randn(generator, 1, 128, 6, 8)]} if references else {}
+
+
+TOYS = {
+    "mage_flow": Toy(
+        family="mage_flow",
+        config="MageFlow",
+        unet=UNET,
+        latent=(128, 12, 12),
+        grid=(1, 12, 12),
+        blocks=named("double", 4),
+        extras=edit,
+        references="reference latents",
+    )
+}
