@@ -16,12 +16,13 @@ from comfy_api.latest import io
 
 from .registry import toy_node
 from .toys import TOYS, Toy
-from .toys.flux import FLUX
 
-WIDE = dataclasses.replace(
-    FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16, "depth_single_blocks": 4}, blocks=()
-)
-HERE = {name: toy for name, toy in TOYS.items() if toy.why_not_here() is None} | {"flux_wide": WIDE}
+FLUX, LUMINA = TOYS["flux"], TOYS["lumina"]
+WIDE = {
+    "flux_wide": dataclasses.replace(FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16}),
+    "lumina_wide": dataclasses.replace(LUMINA, unet=LUMINA.unet | {"dim": 512, "n_heads": 16, "n_kv_heads": 16}),
+}
+HERE = {name: toy for name, toy in TOYS.items() if toy.why_not_here() is None} | WIDE
 FAMILY = io.Combo.Input("family", options=list(HERE))
 
 
