@@ -225,3 +225,16 @@ def test_copies_to_system_memory_overlap_and_stay_in_order():
         del tensor  # its memory may be reused at once, but not before it was copied
         torch.zeros(1 << 20, device=device).add_(-1)
         assert kept.is_pinned() and store.get(kept, device).eq(i).all()
+
+
+def test_a_conditioning_that_comes_when_memory_is_spent_costs_no_image():
+    """What was measured before the run is switched off is still to be read."""
+    blocks, states = [toys.add(1.0), toys.add(2.0)], toys.trajectory(9)
+    sigmas = [1 - i / 9 for i in range(9)] + [0.0]
+    run = toys.make_run(blocks, sigmas, 0.5, level="stack", max_consecutive_skips=1, memory_budget=lambda: 3 * IMAGE)
+    for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+        calls = (("a",),) if i < 5 else (("a",), ("b",))
+        for out in toys.evaluate(run, blocks, sigma, img.clone(), calls).values():
+            torch.testing.assert_close(out, img + 3.0)
+    run.finish()
+    assert run.report.notes[-1].startswith("FastCache is off for this run:")
