@@ -46,6 +46,15 @@ def test_lists_within_blocks_are_part_of_them():
     assert names(Model(layers=nested)) == ["layers"]
 
 
+def test_transformers_within_the_stages_of_a_unet_are_none_of_its_own():
+    def stages(n):
+        return nn.ModuleList(Model(attention=Model(transformer_blocks=blocks(6, 4 * (i + 1)))) for i in range(n))
+
+    assert unknown_family(Model(input_blocks=stages(3), output_blocks=stages(3))) is None
+    stage = Model(transformer_blocks=blocks(6))
+    assert unknown_family(Model(middle_block=nn.ModuleList([nn.Linear(2, 2), stage]))) is None
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -102,3 +111,11 @@ def test_streams_of_one_shape_are_told_apart_by_what_they_are_closest_to():
 )
 def test_blocks_that_do_something_else_are_not_made_out(args, out):
     assert found(args, out) is None
+
+
+def test_results_are_told_apart_on_devices_without_double_precision(monkeypatch):
+    def refuse(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    assert found({"x": H, "text": TEXT}, (TEXT + 1, H + 1)).returns == ("text", "x")
