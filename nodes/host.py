@@ -338,6 +338,7 @@ class Session:
         if self.run.passes(index):
             return {name: args[name] for name in block_list.streams}
         if self.run.comes_again(index):
+            self.run.begin_turn()  # even if it is left alone then, so that it passes nothing on
             self.layouts.clear()
         # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
         ours = unrecorded()
@@ -355,11 +356,17 @@ class Session:
 
     def _layout(self, block_list: BlockList, args: Mapping[str, Any]) -> Layout | None:
         """Where tokens lie, which is read when the first block of a call is reached; None, with a note, if unknown."""
-        entering = args.get(block_list.streams[0])
         if any(not isinstance(args.get(name), Tensor) for name in block_list.streams):
             self.run.report.note(
                 f"Blocks in {block_list.attribute} are not given what they were in other versions of ComfyUI "
                 f"({', '.join(block_list.streams)}); they are left alone."
+            )
+            return None
+        entering = block_list.flat(args[block_list.streams[0]])
+        if len(entering) != self.rows:
+            self.run.report.note(
+                f"Blocks in {block_list.attribute} see {len(entering)} rows of a batch of {self.rows}; "
+                "they are left alone."
             )
             return None
         key = None if self.family.joined else block_list.attribute
@@ -367,13 +374,6 @@ class Session:
             return self.layouts[key]
         if self.family.joined and block_list != self.blocks[0][0]:
             self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-            return None
-        entering = block_list.flat(entering)
-        if len(entering) != self.rows:
-            self.run.report.note(
-                f"Blocks in {block_list.attribute} see {len(entering)} rows of a batch of {self.rows}; "
-                "they are left alone."
-            )
             return None
         self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)
