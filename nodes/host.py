@@ -144,6 +144,7 @@ class Session:
         self.blocks = [] if self.whole else family.blocks(self.model)
         # By attribute; those of an unknown model get their streams when a block has run.
         self.lists = {block_list.attribute: block_list for block_list, _, _ in self.blocks}
+        self.refused: set[BlockList] = set()  # of these, the ones whose blocks did something else
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
@@ -307,11 +308,13 @@ class Session:
         def patched(*args: Any, **kwargs: Any) -> Any:
             known = self.lists[block_list.attribute]
             if known.streams:
-                real = Forward(block, forward, known.returns or known.streams)
+                real = Forward(block, forward, known.returns or known.streams, known.tupled)
                 given = real.arguments(args, kwargs)
                 return real.returned(
                     self.through_engine(index, known, given, lambda edited: real.streams(real.run(len(args), edited)))
                 )
+            if block_list in self.refused:
+                return forward(*args, **kwargs)
             return self._made_out(block_list, Forward(block, forward, ()), args, kwargs)
 
         return patched
@@ -323,6 +326,7 @@ class Session:
         out = real.run(len(args), given)
         found = with_streams(block_list, before, out, self.rows)
         if found is None:
+            self.refused.add(block_list)
             self.run.report.note(
                 f"The blocks in {block_list.attribute} do not return what they are given in its shape; "
                 "they are left alone."

@@ -69,8 +69,8 @@ def with_streams(block_list: BlockList, args: Mapping[str, Any], out: Any, rows:
     arguments of a shape, each result belongs to the one that it is closest to, since blocks add to their input.
     """
     given = {name: h for name, h in args.items() if isinstance(h, Tensor) and h.ndim in AXES and len(h) == rows}
-    returned = []
-    for result in out if isinstance(out, tuple | list) else (out,):
+    tupled, returned = type(out) in (tuple, list), []  # one with names may be read by them
+    for result in out if tupled else (out,):
         like = [name for name, h in given.items() if isinstance(result, Tensor) and h.shape == result.shape]
         if not like and result is not None:
             return None
@@ -79,7 +79,8 @@ def with_streams(block_list: BlockList, args: Mapping[str, Any], out: Any, rows:
     axes = {given[name].ndim for name in streams}
     if not streams or streams[0] != next(iter(given)) or len(axes) > 1 or len(set(returned)) < len(returned):
         return None
-    return dataclasses.replace(block_list, streams=streams, returns=tuple(returned), axes=AXES[axes.pop()])
+    made_out = {"streams": streams, "returns": tuple(returned), "tupled": tupled, "axes": AXES[axes.pop()]}
+    return dataclasses.replace(block_list, **made_out)
 
 
 def _distance(result: Tensor, h: Tensor) -> float:

@@ -1,5 +1,7 @@
 """Making out blocks of models that no adapter knows."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -96,9 +98,15 @@ def test_streams_of_one_shape_are_told_apart_by_what_they_are_closest_to():
     assert found({"x": H, "text": other}, (H + noise, other - noise)).returns == ("x", "text")
 
 
+def test_a_tuple_of_one_stays_a_tuple():
+    assert found({"x": H}, (H + 1,)).tupled
+    assert not found({"x": H}, H + 1).tupled
+
+
 @pytest.mark.parametrize(
     ("args", "out"),
     [
+        ({"x": H}, NamedTuple("Out", [("x", torch.Tensor)])(H)),
         ({"x": H}, H[:, 1:]),
         ({"x": H, "text": TEXT}, TEXT),  # the first tensor is not among them
         ({"x": H}, (H, H[:, :1])),
