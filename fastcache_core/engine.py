@@ -153,6 +153,8 @@ class Run:
             return call.compute(call.streams, None)
         if self.comes_again(call.index):
             self.begin_turn()
+        elif self._interrupted(call.index):
+            self.safety.heed_order(call, self._branches)
         self._reached.add(call.index)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
         if self._entered is None:
@@ -170,6 +172,11 @@ class Run:
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
+
+    def _interrupted(self, index: int) -> bool:
+        """Whether blocks of another site came between this block's site's first and itself."""
+        site = self.cut.at[index]
+        return site.first in self._reached and index != site.first and self._entered != site
 
     def _records_gradients(self, streams: Streams) -> bool:
         recorded = torch.is_grad_enabled() and any(h.requires_grad for h in streams.values())

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig
+from fastcache_core.engine import Run
 from fastcache_core.store import Store
 
 from . import toys
@@ -238,3 +240,19 @@ def test_a_conditioning_that_comes_when_memory_is_spent_costs_no_image():
             torch.testing.assert_close(out, img + 3.0)
     run.finish()
     assert run.report.notes[-1].startswith("FastCache is off for this run:")
+
+
+def test_lists_of_blocks_that_take_turns_are_predicted_block_by_block():
+    blocks = [toys.add(10.0**i) for i in range(4)]
+    config = FastCacheConfig(BlockCacheConfig(rule="interval", interval=9, min_steps=1, max_consecutive_skips=9))
+    run = Run(config, [f"block {i}" for i in range(4)], [(0, 1), (2, 3)], SIGMAS, joined=False)
+    for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": toys.text_of(["cond"], img)}
+        for i in (0, 2, 1, 3):
+            streams = run.run_block(toys.block_call(i, blocks[i], sigma, streams))
+        run.end_evaluation()
+        torch.testing.assert_close(streams["img"], img + 1111)
+    assert run.report.notes == ["Blocks are predicted one by one: blocks of several lists take turns."]
+    assert computed(run) == [1, 1, 1, 0, 0, 0, 1]
