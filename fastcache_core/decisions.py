@@ -182,7 +182,8 @@ class Decider:
             measurements, errors, sizes = zip(*parts, strict=True)
             error = sum(errors) / (sum(sizes) + TINY)
             self.realised.append(Realised(evaluation, site, error))
-            record = self.leads[view].sites.get(site)
+            lead = self.leads.get(view)  # forgotten where the run was switched off
+            record = None if lead is None else lead.sites.get(site)
             if record is not None:
                 record.size = sum(sizes)
                 record.errors.update(error, measurements[0].decision.change)

@@ -105,19 +105,19 @@ class Run:
 
         No branches: the call is none of ours, and its blocks are run as they are.
         """
-        self._called = list(branches), list(views)
-        self._begin_turn(0)
+        self._called, self._turn = (list(branches), list(views)), -1
+        self.begin_turn()
 
-    def _begin_turn(self, turn: int) -> None:
+    def begin_turn(self) -> None:
         """All blocks come; in models that cut a long sound into windows, once for each within one call.
 
         Every turn is a branch of its own, as it sees something else.
         """
         branches, views = self._called
-        self._turn, self._reached = turn, set()
-        self._branches = [self.state.branch((key, turn)) for key in branches]
+        self._turn, self._reached = self._turn + 1, set()
+        self._branches = [self.state.branch((key, self._turn)) for key in branches]
         self._several_views = len(set(views)) > 1
-        self._view = (tuple(views) if self._several_views else next(iter(views), None), turn)
+        self._view = (tuple(views) if self._several_views else next(iter(views), None), self._turn)
         self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
         self.safety.begin_call()
 
@@ -152,7 +152,9 @@ class Run:
         if self._records_gradients(call.streams):
             return call.compute(call.streams, None)
         if self.comes_again(call.index):
-            self._begin_turn(self._turn + 1)
+            self.begin_turn()
+        elif self._interrupted(call.index):
+            self.safety.heed_order(call, self._branches)
         self._reached.add(call.index)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
         if self._entered is None:
@@ -170,6 +172,11 @@ class Run:
         elsewhere = self._computing + self.decider.waited - elsewhere
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
+
+    def _interrupted(self, index: int) -> bool:
+        """Whether blocks of another site came between this block's site's first and itself."""
+        site = self.cut.at[index]
+        return site.first in self._reached and index != site.first and self._entered != site
 
     def _records_gradients(self, streams: Streams) -> bool:
         recorded = torch.is_grad_enabled() and any(h.requires_grad for h in streams.values())

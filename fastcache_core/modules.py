@@ -62,10 +62,11 @@ def replaced_forwards(
 
 
 class Forward:
-    """A block's `forward` with its arguments and results by name. returns: the names of what it returns, in order."""
+    """A block's `forward` with its arguments and results by name. returns: the names of what it returns, in order;
+    tupled: whether in a tuple even if that is one thing only, which also shows when it runs."""
 
-    def __init__(self, block: nn.Module, forward: Callable[..., Any], returns: Sequence[str]):
-        self.forward, self.returns = forward, returns
+    def __init__(self, block: nn.Module, forward: Callable[..., Any], returns: Sequence[str], tupled: bool = False):
+        self.forward, self.returns, self.tupled = forward, returns, tupled
         # The class knows the names even where somebody has put a function of its own on the block.
         self.names = positional_names(type(getattr(block, "_orig_mod", block)))  # _orig_mod: of a compiled one
 
@@ -81,12 +82,13 @@ class Forward:
 
     def streams(self, out: Any) -> dict[str, Any]:
         """What it returned, by name."""
-        return dict(zip(self.returns, out if isinstance(out, tuple | list) else (out,), strict=True))
+        self.tupled = isinstance(out, tuple | list)
+        return dict(zip(self.returns, out if self.tupled else (out,), strict=True))
 
     def returned(self, streams: Mapping[str, Any]) -> Any:
         """The opposite; a stream that is missing is None."""
         whole = [streams.get(name) for name in self.returns]
-        return tuple(whole) if len(whole) > 1 else whole[0]
+        return tuple(whole) if len(whole) > 1 or self.tupled else whole[0]
 
 
 @functools.cache

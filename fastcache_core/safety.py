@@ -62,6 +62,13 @@ class Safety:
             )
             self.run.report.failed = True
 
+    def heed_order(self, call: BlockCall, branches: Sequence[Branch]) -> None:
+        """Lists of blocks take turns, so that what a site does is not its blocks' work alone."""
+        if self.separate is None and not self.off:
+            self.separate = "blocks of several lists take turns"
+            self.cut_at("block", f"Blocks are predicted one by one: {self.separate}.")
+            self.respect_budget(call, branches)
+
     def respect_budget(self, call: BlockCall, branches: Sequence[Branch]) -> None:
         """Before anything is kept of new branches: go down to a level that the memory suffices for."""
         if self._ask_budget is None or self.off or all(branch.computed_at for branch in branches):

@@ -12,8 +12,8 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import comfy.model_management
@@ -22,18 +22,15 @@ import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS, apply_torch_compile_factory
 from torch import Tensor
-from torch.nn import Module
 
-from ..fastcache_core.adapters import BlockList, Family, find_family
-from ..fastcache_core.adapters.family import Layout
-from ..fastcache_core.adapters.reach import block_call
-from ..fastcache_core.adapters.unknown import UNKNOWN, unknown_family, with_streams
+from ..fastcache_core.adapters import Family
+from ..fastcache_core.adapters.unknown import UNKNOWN
 from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
-from ..fastcache_core.modules import Forward, replaced_forwards
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
+from .blocks import Blocks, blocks_of
 
 try:
     from comfy.model_prefetch import pause_malloc_graph as unrecorded
@@ -140,37 +137,32 @@ class Session:
     ):
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
-        self.whole = config.block_cache.level == MODEL_OUTPUT
-        self.blocks = [] if self.whole else family.blocks(self.model)
-        # By attribute; those of an unknown model get their streams when a block has run.
-        self.lists = {block_list.attribute: block_list for block_list, _, _ in self.blocks}
+        whole = config.block_cache.level == MODEL_OUTPUT
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
-        separate = None if self.whole else family.separate
+        separate = None if whole else family.separate
         self.run = Run(
             config,
-            ["model"] if self.whole else [name for _, _, name in self.blocks],
-            [(0, 0)] if self.whole else family.ranges(self.model),
+            ["model"] if whole else [name for _, _, name in family.blocks(self.model)],
+            [(0, 0)] if whole else family.ranges(self.model),
             sigmas,
             sigma_window(patcher.get_model_object("model_sampling"), config),
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else separate,
-            joined=self.whole or family.joined,
+            joined=whole or family.joined,
             defaults=family and family.defaults_for(self.model, shape),
         )
         self.run.report.run |= describe(family)
-        if not self.whole and family.name == UNKNOWN:
+        self.blocks = None if whole else Blocks(self.run, family, self.model, unrecorded)
+        if not whole and family.name == UNKNOWN:
             self.run.report.note(f"{type(self.model).__name__}: {family.no_tokens}.")
         self.passes: Counter[Hashable] = Counter()
         self.seen: Counter[Hashable] = Counter()
         self.areas: dict[Hashable, Hashable] = {}
         self.window: Hashable = None
         self.samples = 0
-        self.layouts: dict[str | None, Layout] = {}
-        self.shape: tuple[int, ...] = ()
-        self.rows = 0
 
     def installed_in(self, model_options: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of model_options in which the model's blocks go through this session."""
@@ -179,13 +171,9 @@ class Session:
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
-        if self.whole:
-            return ours
-        patches = options.setdefault("patches_replace", {}).setdefault("dit", {})
-        for index, (block_list, i, _) in enumerate(self.blocks):
-            if block_list.key is not None:
-                patches[block_list.key, i] = self.block_patch(index, block_list, patches.get((block_list.key, i)))
-        self._compile_blocks_only(ours, options["wrappers"])
+        if self.blocks is not None:
+            self.blocks.patch_all(options.setdefault("patches_replace", {}).setdefault("dit", {}))
+            self._compile_blocks_only(ours, options["wrappers"])
         return ours
 
     def _compile_blocks_only(self, model_options: Mapping[str, Any], wrappers: Mapping[str, Any]) -> None:
@@ -198,8 +186,8 @@ class Session:
         settings = model_options.get(TORCH_COMPILE_KWARGS)
         if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
-        names = [name for block_list in self.lists.values() for name in block_list.modules(self.model)]
-        blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(self.model.get_submodule(name), **settings) for name in names}
+        parts = {name: self.model.get_submodule(name) for name in self.blocks.names}
+        blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(block, **settings) for name, block in parts.items()}
         compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
     def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -237,22 +225,11 @@ class Session:
         else:
             self.run.begin_call([])
             self.run.report.note(why_not)
-        self.shape, self.rows, self.layouts = tuple(x.shape), len(x), {}
-        if self.whole:
+        if self.blocks is None:
             return self._predict_model(executor, x, *args, **kwargs)
-        with self._blocks_reached():
+        self.blocks.begin_call(tuple(x.shape))
+        with self.blocks.reached():
             return executor(x, *args, **kwargs)
-
-    def _blocks_reached(self) -> AbstractContextManager:
-        """Where the model knows no patches_replace, its blocks' forward goes through the engine during this call."""
-        every = [block for block_list in self.lists.values() for block in block_list.modules(self.model).values()]
-        reached = [index for index, (block_list, _, _) in enumerate(self.blocks) if block_list.key is None]
-
-        def replacement(at: int, forward: Callable) -> Callable:
-            index = reached[at]
-            return self.forward_patch(index, self.blocks[index][0], every[index], forward)
-
-        return replaced_forwards([every[index] for index in reached], replacement)
 
     def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.
@@ -284,108 +261,6 @@ class Session:
         self.run.begin_call(keys, views)
         self.run.report.branches = sorted({*self.run.report.branches, *map(branch_name, cond_or_uncond)})
 
-    def block_patch(self, index: int, block_list: BlockList, earlier: Callable | None) -> Callable:
-        """A patches_replace function for one block; `earlier`, another pack's, then runs in the block's place."""
-
-        def patch(args: dict[str, Any], extra: dict[str, Any]) -> Any:
-            def run(edited: Mapping[str, Any]) -> Mapping[str, Any]:
-                edited = block_list.together(edited)
-                out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
-                return {block_list.streams[0]: out} if block_list.bare else block_list.apart(out)
-
-            streams = self.through_engine(index, block_list, block_list.apart(args), run)
-            if block_list.bare:
-                return streams[block_list.streams[0]]
-            # The last block of some models returns no text.
-            return block_list.together(dict.fromkeys(block_list.streams) | streams)
-
-        return patch
-
-    def forward_patch(self, index: int, block_list: BlockList, block: Module, forward: Callable) -> Callable:
-        """What takes the place of one block's forward during a model call."""
-
-        def patched(*args: Any, **kwargs: Any) -> Any:
-            known = self.lists[block_list.attribute]
-            if known.streams:
-                real = Forward(block, forward, known.returns or known.streams)
-                given = real.arguments(args, kwargs)
-                return real.returned(
-                    self.through_engine(index, known, given, lambda edited: real.streams(real.run(len(args), edited)))
-                )
-            return self._made_out(block_list, Forward(block, forward, ()), args, kwargs)
-
-        return patched
-
-    def _made_out(self, block_list: BlockList, real: Forward, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Run a block of an unknown model as it is, and see what its hidden states are."""
-        given = real.arguments(args, kwargs)
-        before = {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
-        out = real.run(len(args), given)
-        found = with_streams(block_list, before, out, self.rows)
-        if found is None:
-            self.run.report.note(
-                f"The blocks in {block_list.attribute} do not return what they are given in its shape; "
-                "they are left alone."
-            )
-        else:
-            self.lists[block_list.attribute] = found
-        return out
-
-    def through_engine(
-        self, index: int, block_list: BlockList, args: Mapping[str, Any], run: Callable[[Mapping], Mapping]
-    ) -> Mapping[str, Any]:
-        """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
-        if self.run.passes(index):
-            return {name: args[name] for name in block_list.streams}
-        if self.run.comes_again(index):
-            self.layouts.clear()
-        # What is kept from block to block must not be freed when ComfyUI has the block's allocations freed.
-        ours = unrecorded()
-
-        def outside(edited: Mapping[str, Any]) -> Mapping[str, Any]:
-            with suspended(ours):
-                return run(edited)
-
-        with ours:
-            layout = self._layout(block_list, args)
-            if layout is None:
-                return outside(args)
-            streams = self.run.run_block(block_call(self.family, block_list, index, layout, args, outside))
-            return {name: block_list.unflat(h, args[name]) for name, h in streams.items()}
-
-    def _layout(self, block_list: BlockList, args: Mapping[str, Any]) -> Layout | None:
-        """Where tokens lie, which is read when the first block of a call is reached; None, with a note, if unknown."""
-        entering = args.get(block_list.streams[0])
-        if any(not isinstance(args.get(name), Tensor) for name in block_list.streams):
-            self.run.report.note(
-                f"Blocks in {block_list.attribute} are not given what they were in other versions of ComfyUI "
-                f"({', '.join(block_list.streams)}); they are left alone."
-            )
-            return None
-        key = None if self.family.joined else block_list.attribute
-        if key in self.layouts:
-            return self.layouts[key]
-        if self.family.joined and block_list != self.blocks[0][0]:
-            self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-            return None
-        entering = block_list.flat(entering)
-        if len(entering) != self.rows:
-            self.run.report.note(
-                f"Blocks in {block_list.attribute} see {len(entering)} rows of a batch of {self.rows}; "
-                "they are left alone."
-            )
-            return None
-        self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
-        self.run.report.know_grid(layout.grid)
-        return layout
-
-
-def blocks_of(model: Module) -> Family | None:
-    """The family that knows this model's blocks, or one made out of its structure; None for what is no transformer."""
-    family = find_family(model)
-    # A newer version of a known model may have renamed its lists.
-    return family if family is not None and family.blocks(model) else unknown_family(model)
-
 
 # What is read of transformer_options, which differs between versions of ComfyUI:
 
@@ -416,16 +291,6 @@ def compiled_parts(wrappers: Sequence[Callable]) -> set[str]:
     """Names of the model's parts that ComfyUI's wrappers for torch.compile put compiled ones in place of."""
     found = [inspect.getclosurevars(wrapper).nonlocals.get("compiled_module_dict", {}) for wrapper in wrappers]
     return {name for parts in found for name in parts}
-
-
-@contextmanager
-def suspended(context: AbstractContextManager) -> Iterator[None]:
-    """Leave a context that was entered, and enter it again afterwards."""
-    context.__exit__(None, None, None)
-    try:
-        yield
-    finally:
-        context.__enter__()
 
 
 def as_tokens(x: Tensor) -> Tensor:

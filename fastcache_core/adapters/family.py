@@ -52,11 +52,12 @@ class BlockList:
     are hidden states, the first of which holds the image tokens: names of a patch's arguments, or of forward's
     parameters where there is no key. joint: whether text tokens are in that stream as well. key: its name in
     `patches_replace["dit"]`, None where the model does not ask there, so that the blocks' `forward` is replaced.
-    returns: the streams in the order in which forward returns them, where that is another one. bare: whether patches
-    return the stream itself and not a dict. packed: the argument and result of patches that holds all streams, in that
-    order; their names are then our own. axes: of a stream, in einops' words, without b where it has no axis of samples.
-    attends: what the attention calls of a block see in turn: the whole `sequence`, the image's `stream` only, or
-    `others`, such as text by cross-attention; calls after these see others.
+    returns: the streams in the order in which forward returns them, where that is another one; tupled: whether it
+    returns a tuple even of one. bare: whether patches return the stream itself and not a dict. packed: the argument and
+    result of patches that holds all streams, in that order; their names are then our own. axes: of a stream, in einops'
+    words, without b where it has no axis of samples. attends: what the attention calls of a block see in turn: the
+    whole `sequence`, the image's `stream` only, or `others`, such as text by cross-attention; calls after these see
+    others.
     """
 
     attribute: str
@@ -64,6 +65,7 @@ class BlockList:
     joint: bool = False
     key: str | None = None
     returns: tuple[str, ...] = ()
+    tupled: bool = False
     bare: bool = False
     packed: str | None = None
     axes: str = FLAT

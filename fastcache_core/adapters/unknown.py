@@ -41,11 +41,18 @@ def _weights(module: nn.Module) -> int:
 
 
 def _lists_of_alike(model: nn.Module) -> dict[str, nn.Module]:
-    """Lists, not inside one another, that consist of modules of one class, most of them with the same parameters."""
+    """Lists that consist of modules of one class, most of them with the same parameters, and are in no other list.
+
+    The transformers within a U-Net are in such a list, that of its stages.
+    """
     found: dict[str, nn.Module] = {}
+    outer: list[str] = []
     for name, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList | nn.ModuleDict) or any(name.startswith(f"{n}.") for n in found):
+        inside = any(name.startswith(f"{n}.") for n in (*outer, *found))
+        if inside or not isinstance(module, nn.ModuleList | nn.ModuleDict):
             continue
+        if isinstance(module, nn.ModuleList):
+            outer.append(name)
         blocks = list(module.values() if isinstance(module, nn.ModuleDict) else module)
         if len(blocks) > 1 and len({type(block) for block in blocks}) == 1:
             shapes = Counter(tuple((n, p.shape) for n, p in block.named_parameters()) for block in blocks)
@@ -62,8 +69,8 @@ def with_streams(block_list: BlockList, args: Mapping[str, Any], out: Any, rows:
     arguments of a shape, each result belongs to the one that it is closest to, since blocks add to their input.
     """
     given = {name: h for name, h in args.items() if isinstance(h, Tensor) and h.ndim in AXES and len(h) == rows}
-    returned = []
-    for result in out if isinstance(out, tuple | list) else (out,):
+    tupled, returned = type(out) in (tuple, list), []  # one with names may be read by them
+    for result in out if tupled else (out,):
         like = [name for name, h in given.items() if isinstance(result, Tensor) and h.shape == result.shape]
         if not like and result is not None:
             return None
@@ -72,10 +79,11 @@ def with_streams(block_list: BlockList, args: Mapping[str, Any], out: Any, rows:
     axes = {given[name].ndim for name in streams}
     if not streams or streams[0] != next(iter(given)) or len(axes) > 1 or len(set(returned)) < len(returned):
         return None
-    return dataclasses.replace(block_list, streams=streams, returns=tuple(returned), axes=AXES[axes.pop()])
+    made_out = {"streams": streams, "returns": tuple(returned), "tupled": tupled, "axes": AXES[axes.pop()]}
+    return dataclasses.replace(block_list, **made_out)
 
 
 def _distance(result: Tensor, h: Tensor) -> float:
     """Relative, and without regard to how much longer the result has become."""
-    a, b = result.flatten().double(), h.flatten().double()
+    a, b = result.flatten().float(), h.flatten().float()  # not every device has more
     return 1 - float(a @ b / (a.norm() * b.norm() + TINY))

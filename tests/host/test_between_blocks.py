@@ -81,3 +81,30 @@ def test_tiles_of_a_picture_have_a_state_of_their_own(server, family, tokens):
     again, report = sample(server, refined(graph, None, tokens) if tokens else graph)
     assert max(report["computed"][-1]) < 1, report["notes"]
     assert off_by(again, computed) <= EXACT
+
+
+def in_parts(graph: Graph, what: str) -> Graph:
+    return with_inputs(graph | {"hook": node("FastCacheToyInParts", model=["toy", 0], what=what)}, toy=["hook", 0])
+
+
+@pytest.mark.parametrize("family", ["flux", "cosmos_predict2"])
+def test_a_model_that_is_run_again_on_parts_of_a_batch_is_left_alone_there(server, family):
+    reference, _ = sample(server, in_parts(toy_graph(family), "model"))
+    cached, report = sample(server, in_parts(toy_graph(family, {"block_threshold": 10.0}), "model"))
+    assert report["computed_fraction"] < 0.8, report["notes"]
+    assert np.array_equal(cached, reference)
+    assert any("see 1 rows of a batch of 4; they are left alone" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize("level", ["block", "stack"])
+def test_a_block_that_is_run_on_parts_of_a_batch_is_left_alone(server, level):
+    def rule(graph: Graph) -> Graph:
+        return refined(graph, {"rule": "interval", "interval": 9, "level": level})
+
+    reference, _ = sample(server, in_parts(toy_graph("flux"), "block"))
+    idle, _ = sample(server, in_parts(toy_graph("flux", {"block_threshold": 1e-6}), "block"))
+    assert off_by(idle, reference) <= EXACT
+    computed, _ = sample(server, in_parts(repeat_graph("flux", COMPUTED), "block"))
+    again, report = sample(server, rule(in_parts(repeat_graph("flux", AT_REST, {}), "block")))
+    assert min(report["computed"][-1]) == 0, report["notes"]
+    assert off_by(again, computed) <= EXACT

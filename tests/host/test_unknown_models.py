@@ -30,7 +30,7 @@ def unknown_graph(kind: str, fastcache: dict | None = None, evaluations: int | N
     return built | {"toy": node("FastCacheToyUnknownModel", kind=kind)}
 
 
-MADE_OUT = {"one stream": 5, "two streams": 5, "in place": 5, "on a grid": 5, "two lists": 11}
+MADE_OUT = {"one stream": 5, "two streams": 5, "in place": 5, "tupled": 5, "on a grid": 5, "two lists": 11}
 
 
 @pytest.mark.parametrize("kind", MADE_OUT)

@@ -361,3 +361,18 @@ def test_blocks_are_left_alone_while_gradients_are_recorded():
         torch.testing.assert_close(out, weight * 2 + sigma)
     out.sum().backward()
     assert weight.grad is not None and run.state.nbytes == 0
+
+
+def test_a_turn_that_is_begun_passes_nothing_on():
+    """A host begins a turn itself where it then leaves the blocks alone."""
+    blocks, states = [toys.add(1.0), toys.add(2.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0)
+    for sigma, img in zip(SIGMAS[:2], states[:2], strict=True):
+        toys.evaluate(run, blocks, sigma, img.clone())
+    run.begin_evaluation(SIGMAS[2])
+    run.begin_call(["cond"])
+    streams = {"img": states[2].clone(), "txt": toys.text_of(["cond"], states[2])}
+    run.run_block(toys.block_call(0, blocks[0], SIGMAS[2], streams))
+    assert run.passes(1) and run.comes_again(0)
+    run.begin_turn()
+    assert not run.passes(1) and not run.comes_again(0)

@@ -99,6 +99,24 @@ def test_blocks_are_put_back_when_sampling_fails():
     assert "forward" not in vars(dit.transformer_blocks[0])
 
 
+class Tupled(nn.Linear):
+    def forward(self, hidden_states):
+        return (super().forward(hidden_states),)
+
+
+def test_a_block_that_returns_a_tuple_of_one_does_so_when_it_is_predicted():
+    config = FastCacheConfig(BlockCacheConfig(rule="interval"))
+    block, run = Tupled(4, 4), Run(config, ["block 0"], [(0, 0)], SIGMAS)
+    with torch.no_grad(), cached_blocks(run, [block]):
+        for sigma in SIGMAS[:8]:
+            run.begin_evaluation(sigma)
+            run.begin_call(["cond"])
+            (out,) = block(torch.ones(1, 3, 4))
+            assert out.shape == (1, 3, 4)
+            run.end_evaluation()
+    assert run.report.computed_fraction < 1
+
+
 def test_the_example_in_the_readme_works():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
     assert len([line for line in code.splitlines() if line.strip()]) <= 12

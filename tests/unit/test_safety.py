@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig
+from fastcache_core.engine import Run
 from fastcache_core.store import Store
 
 from . import toys
@@ -225,3 +227,32 @@ def test_copies_to_system_memory_overlap_and_stay_in_order():
         del tensor  # its memory may be reused at once, but not before it was copied
         torch.zeros(1 << 20, device=device).add_(-1)
         assert kept.is_pinned() and store.get(kept, device).eq(i).all()
+
+
+def test_a_conditioning_that_comes_when_memory_is_spent_costs_no_image():
+    """What was measured before the run is switched off is still to be read."""
+    blocks, states = [toys.add(1.0), toys.add(2.0)], toys.trajectory(9)
+    sigmas = [1 - i / 9 for i in range(9)] + [0.0]
+    run = toys.make_run(blocks, sigmas, 0.5, level="stack", max_consecutive_skips=1, memory_budget=lambda: 3 * IMAGE)
+    for i, (sigma, img) in enumerate(zip(sigmas[:-1], states, strict=True)):
+        calls = (("a",),) if i < 5 else (("a",), ("b",))
+        for out in toys.evaluate(run, blocks, sigma, img.clone(), calls).values():
+            torch.testing.assert_close(out, img + 3.0)
+    run.finish()
+    assert run.report.notes[-1].startswith("FastCache is off for this run:")
+
+
+def test_lists_of_blocks_that_take_turns_are_predicted_block_by_block():
+    blocks = [toys.add(10.0**i) for i in range(4)]
+    config = FastCacheConfig(BlockCacheConfig(rule="interval", interval=9, min_steps=1, max_consecutive_skips=9))
+    run = Run(config, [f"block {i}" for i in range(4)], [(0, 1), (2, 3)], SIGMAS, joined=False)
+    for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": toys.text_of(["cond"], img)}
+        for i in (0, 2, 1, 3):
+            streams = run.run_block(toys.block_call(i, blocks[i], sigma, streams))
+        run.end_evaluation()
+        torch.testing.assert_close(streams["img"], img + 1111)
+    assert run.report.notes == ["Blocks are predicted one by one: blocks of several lists take turns."]
+    assert computed(run) == [1, 1, 1, 0, 0, 0, 1]

@@ -1,5 +1,7 @@
 """Making out blocks of models that no adapter knows."""
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,15 @@ def test_lists_within_blocks_are_part_of_them():
     assert names(Model(layers=nested)) == ["layers"]
 
 
+def test_transformers_within_the_stages_of_a_unet_are_none_of_its_own():
+    def stages(n):
+        return nn.ModuleList(Model(attention=Model(transformer_blocks=blocks(6, 4 * (i + 1)))) for i in range(n))
+
+    assert unknown_family(Model(input_blocks=stages(3), output_blocks=stages(3))) is None
+    stage = Model(transformer_blocks=blocks(6))
+    assert unknown_family(Model(middle_block=nn.ModuleList([nn.Linear(2, 2), stage]))) is None
+
+
 @pytest.mark.parametrize(
     "model",
     [
@@ -87,9 +98,15 @@ def test_streams_of_one_shape_are_told_apart_by_what_they_are_closest_to():
     assert found({"x": H, "text": other}, (H + noise, other - noise)).returns == ("x", "text")
 
 
+def test_a_tuple_of_one_stays_a_tuple():
+    assert found({"x": H}, (H + 1,)).tupled
+    assert not found({"x": H}, H + 1).tupled
+
+
 @pytest.mark.parametrize(
     ("args", "out"),
     [
+        ({"x": H}, NamedTuple("Out", [("x", torch.Tensor)])(H)),
         ({"x": H}, H[:, 1:]),
         ({"x": H, "text": TEXT}, TEXT),  # the first tensor is not among them
         ({"x": H}, (H, H[:, :1])),
@@ -102,3 +119,11 @@ def test_streams_of_one_shape_are_told_apart_by_what_they_are_closest_to():
 )
 def test_blocks_that_do_something_else_are_not_made_out(args, out):
     assert found(args, out) is None
+
+
+def test_results_are_told_apart_on_devices_without_double_precision(monkeypatch):
+    def refuse(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(torch.Tensor, "double", refuse)
+    assert found({"x": H, "text": TEXT}, (TEXT + 1, H + 1)).returns == ("text", "x")

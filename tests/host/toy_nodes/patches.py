@@ -145,3 +145,38 @@ def tiles(model: Any) -> Any:
 
     patched.set_model_unet_function_wrapper(apply)
     return patched
+
+
+@toy_node("InParts", [io.Model.Input("model"), io.Combo.Input("what", options=["model", "block"])], [io.Model.Output()])
+def in_parts(model: Any, what: str) -> Any:
+    """Runs the model once on the whole batch and then on each row of it, or one of its blocks on each row."""
+    patched = model.clone()
+
+    def row(value: Any, i: int, rows: int) -> Any:
+        return value[i : i + 1] if isinstance(value, torch.Tensor) and len(value) == rows else value
+
+    def wrapper(executor: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        rows = len(args[0])
+        if what == "model":
+            executor(*args, **kwargs)
+            each = [[row(value, i, rows) for value in args] for i in range(rows)]
+            return torch.cat([executor(*parts, **kwargs) for parts in each])
+        options = next(value for value in args if isinstance(value, dict) and "cond_or_uncond" in value)
+        replaced = options.setdefault("patches_replace", {}).setdefault("dit", {})
+        earlier = replaced.get(("double_block", 1))
+
+        def patch(call: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+            run = extra["original_block"] if earlier is None else lambda part: earlier(part, extra)
+            parts = [run({name: row(value, i, rows) for name, value in call.items()}) for i in range(rows)]
+            return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+        replaced["double_block", 1] = patch
+        try:
+            return executor(*args, **kwargs)
+        finally:
+            replaced["double_block", 1] = earlier
+            if earlier is None:
+                del replaced["double_block", 1]
+
+    patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, wrapper)
+    return patched

@@ -42,6 +42,13 @@ class TwoStreams(Layer):
         return both[:, : text.shape[1]], both[:, text.shape[1] :]
 
 
+class Tupled(Layer):
+    """Returns a tuple of one, as language models' layers do."""
+
+    def forward(self, x: Tensor, temb: Tensor) -> tuple[Tensor]:
+        return (super().forward(x, temb),)
+
+
 class InPlace(Layer):
     def forward(self, x: Tensor, temb: Tensor) -> Tensor:
         x += self.mixed(x, temb)
@@ -73,6 +80,7 @@ LAYERS = {
     "one stream": Layer,
     "two streams": TwoStreams,
     "in place": InPlace,
+    "tupled": Tupled,
     "on a grid": OnGrid,
     "two lists": TwoStreams,
     "growing": Growing,
@@ -114,6 +122,7 @@ class UnknownDiT(nn.Module):
         h = h.unflatten(1, grid) if self.kind == "on a grid" else h.flatten(0, 1) if self.kind == "packed" else h
         for block in blocks:
             h = block(h, temb)
+            h = h[0] if self.kind == "tupled" else h
         return h.unflatten(0, (rows, tokens)) if self.kind == "packed" else h.flatten(1, -2)
 
 
