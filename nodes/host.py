@@ -1,4 +1,4 @@
-"""The one file that touches ComfyUI's internals: it puts a `Run` between the sampler and the model's blocks (blocks.py).
+"""The one file that touches ComfyUI's internals: it puts a `Run` between the sampler and the model and its blocks.
 
 The node's MODEL carries one OUTER_SAMPLE wrapper with the settings and, later, the last report. Everything else is born
 in that wrapper when sampling starts, inside a copy of the guider's model_options, and is gone when it ends, however it
