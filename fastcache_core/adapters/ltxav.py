@@ -20,7 +20,7 @@ def no_tokens(args: Arguments) -> str | None:
     options = args["transformer_options"]
     if options.get("stg_skip_self_attn") or not all(options.get(part, True) for part in PARTS):
         return "parts of these blocks are left out, so that their attention calls cannot be told apart"
-    if any(getattr(args[name], "num_frames", 1) > 1 for name in MODULATIONS):
+    if any(getattr(args.get(name), "num_frames", 1) > 1 for name in MODULATIONS):
         return "LTX-2's frames have modulations of their own here"
     return None
 

@@ -60,7 +60,7 @@ def why_no_tokens(
     why = family.no_tokens
     if isinstance(why, str):
         return why
-    if OPTIONS not in args:
+    if args.get(OPTIONS) is None:
         return "blocks of this model are not given ComfyUI's options for their attention"
     if why is not None and (here := why(args)):
         return here

@@ -177,7 +177,8 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
     for name in ("attn1_patch", "attn2_patch"):
         assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {name: [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
-    assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, without, 2, 18, 18)
+    for args in (without, without | {"transformer_options": None}):
+        assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, args, 2, 18, 18)
 
 
 def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
@@ -190,6 +191,7 @@ def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
     assert reason() is None and reason(run_ax=True) is None
     assert "left out" in reason(v2a_cross_attn=False) and "left out" in reason(stg_skip_self_attn=True)
     assert "modulations" in reason(frames=2)
+    assert why_no_tokens(LTXAV, LTXAV.lists[0], {"transformer_options": {}}, 2, 20, 18) is None  # another version's
     args = {"img": torch.zeros(2, 18, 4), "transformer_options": {"stg_skip_self_attn": True}}
     assert "left out" in why_no_tokens(LTXV, LTXV.lists[0], args, 2, 18, 18)
 
