@@ -165,7 +165,7 @@ class Family:
         """The grid; without tokens where the input's shape is none that the family knows."""
         try:
             return self.grid(model, shape)
-        except (ValueError, IndexError, TypeError):
+        except (ValueError, IndexError, TypeError, AttributeError):
             return 1, 1, 0
 
     def defaults_for(self, model: nn.Module, shape: tuple[int, ...]) -> Defaults:
