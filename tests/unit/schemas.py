@@ -11,6 +11,8 @@ import asyncio
 import importlib.util
 import json
 import sys
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -66,8 +68,14 @@ def pack() -> ModuleType:
 
 
 def schemas() -> list[SimpleNamespace]:
-    extension = asyncio.run(pack().comfy_entrypoint())
-    return [node.define_schema() for node in asyncio.run(extension.get_node_list())]
+    extension = finished(pack().comfy_entrypoint())
+    return [node.define_schema() for node in finished(extension.get_node_list())]
+
+
+def finished(coroutine: Coroutine) -> Any:
+    """What it returns. In a thread of its own, because browser tests leave an event loop running in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, coroutine).result()
 
 
 def texts(schema: SimpleNamespace) -> dict[str, Any]:
