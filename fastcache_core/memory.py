@@ -184,11 +184,8 @@ class Memory:
             whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
             masks = [table.mask for table in kept]
             samples = len(keys) // n
-            mask = (
-                None
-                if any(mask is None for mask in masks)
-                else torch.cat([mask.expand(samples, -1, -1, -1) for mask in masks])
-            )
+            kept_too = all(mask is not None for mask in masks)
+            mask = torch.cat([mask.expand(samples, -1, -1, -1) for mask in masks]) if kept_too else None
             return whole[0].to(keys.device), whole[1].to(values.device), mask
 
         return serve
@@ -205,6 +202,5 @@ class Memory:
         residuals = copies * (image_only * image + max(0, sites - image_only) * whole)
         if not selecting or not self.serves:
             return residuals
-        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * len(self.cut.at) * len(
-            call.own_attention
-        )
+        attentions = len(self.cut.at) * len(call.own_attention)
+        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * attentions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +13,12 @@ from torch import Tensor, nn
 from ..calls import SEQUENCE
 from ..defaults import Defaults, by_rule
 from ..tokens import Span
+from .grids import Grid, untold
 from .rows import Axes
 
 Arguments = Mapping[str, Any]
 FLAT = "b n d"
 FORWARD = "forward"
-
-
-def padded_grid(shape: tuple[int, ...], patch: Sequence[int]) -> tuple[int, int, int]:
-    """(frames, rows, columns) of an input whose last axes are padded up to whole patches, the patch size of each."""
-    axes = [-(-length // p) for length, p in zip(shape[-len(patch) :], patch, strict=True)]
-    return tuple([1] * (3 - len(axes)) + axes)
 
 
 def first(model: nn.Module, tokens: int, length: int) -> int:
@@ -42,6 +37,10 @@ def none(args: Arguments) -> int:
 
 def never(model: nn.Module) -> bool:
     return False
+
+
+def always(model: nn.Module) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class Family:
     name: str
     classes: tuple[str, ...]
     lists: tuple[BlockList, ...]
-    grid: Callable[[nn.Module, tuple[int, ...]], tuple[int, int, int]]
+    grid: Callable[[nn.Module, tuple[int, ...]], Grid]
     start: Callable[[nn.Module, int, int], int | None] = first
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, Axes] = field(default_factory=lambda: {"pe": 2, "vec": 1})
@@ -161,12 +160,12 @@ class Family:
         """How blocks are reached, or some of them."""
         return FORWARD if any(block_list.key is None for block_list in self.lists) else "patches_replace"
 
-    def tokens(self, model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    def tokens(self, model: nn.Module, shape: tuple[int, ...]) -> Grid:
         """The grid; without tokens where the input's shape is none that the family knows."""
         try:
             return self.grid(model, shape)
         except (ValueError, IndexError, TypeError, AttributeError):
-            return 1, 1, 0
+            return untold(model, shape)
 
     def defaults_for(self, model: nn.Module, shape: tuple[int, ...]) -> Defaults:
         """What stands for settings that are left open, when this model works on an input of this shape."""
@@ -200,7 +199,7 @@ class Layout:
     tokens then takes its place.
     """
 
-    grid: tuple[int, int, int]
+    grid: Grid
     start: int
     image: int
     image_first: bool

@@ -2,14 +2,11 @@
 
 from torch import nn
 
-from .family import BlockList, Family, padded_grid
+from .family import BlockList, Family, always
+from .grids import padded_square
 
 DOUBLE = BlockList("double_stream_blocks", ("image_tokens", "text_tokens"))
 SINGLE = BlockList("single_stream_blocks", ("image_tokens",), joint=True)
-
-
-def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return padded_grid(shape, [model.patch_size] * 2)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int | None:
@@ -21,9 +18,9 @@ HIDREAM = Family(
     "hidream",
     ("comfy.ldm.hidream.model.HiDreamImageTransformer2DModel",),
     (DOUBLE, SINGLE),
-    grid,
+    padded_square,
     start,
-    image_first=lambda model: True,
+    image_first=always,
     per_token={"rope": 1},
     ungathered=("image_tokens_masks",),
 )

@@ -2,13 +2,9 @@
 
 from dataclasses import replace
 
-from torch import nn
-
 from .flux import FLUX
+from .grids import one_row
 
-
-def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return 1, 1, shape[-1]
-
-
-HUNYUAN3D = replace(FLUX, name="hunyuan3d", classes=("comfy.ldm.hunyuan3d.model.Hunyuan3Dv2",), grid=grid, medium="3d")
+HUNYUAN3D = replace(
+    FLUX, name="hunyuan3d", classes=("comfy.ldm.hunyuan3d.model.Hunyuan3Dv2",), grid=one_row, medium="3d"
+)

@@ -1,7 +1,7 @@
 """Hunyuan3D 2.1: a set of latent tokens behind one of the timestep; long skips between the blocks."""
 
 from .family import BlockList, Family, last
-from .hunyuan3d import grid
+from .grids import one_row
 
 BLOCKS = BlockList("blocks", ("x",), key="block", bare=True)
 
@@ -9,7 +9,7 @@ HUNYUAN3D_2_1 = Family(
     "hunyuan3d_2_1",
     ("comfy.ldm.hunyuan3dv2_1.hunyuandit.HunYuanDiTPlain",),
     (BLOCKS,),
-    grid,
+    one_row,
     last,
     no_tokens="these blocks do not let the keys and values of their attention be kept",
     mixed=True,  # it swaps the halves of a batch, and back again

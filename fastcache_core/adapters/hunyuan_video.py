@@ -2,12 +2,9 @@
 
 from torch import nn
 
-from .family import Family, last, padded_grid
+from .family import Family, last
 from .flux import DOUBLE, SINGLE
-
-
-def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return padded_grid(shape, model.patch_size)
+from .grids import padded_per_axis
 
 
 def image_first(model: nn.Module) -> bool:
@@ -19,7 +16,7 @@ HUNYUAN_VIDEO = Family(
     "hunyuan_video",
     ("comfy.ldm.hunyuan_video.model.HunyuanVideo",),
     (DOUBLE, SINGLE),
-    grid,
+    padded_per_axis,
     last,
     image_first,
     ungathered=("modulation_dims", "modulation_dims_img", "modulation_dims_txt"),

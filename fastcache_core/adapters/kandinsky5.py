@@ -5,7 +5,8 @@ ComfyUI asks for patches here, but gives them a function that fails, and expects
 
 from torch import nn
 
-from .family import BlockList, Family, padded_grid
+from .family import BlockList, Family
+from .grids import padded_grid
 
 BLOCKS = BlockList("visual_transformer_blocks", ("visual_embed",))
 

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from .family import Arguments, BlockList, Family, last, padded_grid
+from .family import Arguments, BlockList, Family, last
+from .grids import padded_grid
 
 BLOCKS = BlockList("blocks", ("x",), joint=True)
 

@@ -2,10 +2,11 @@
 
 from torch import nn
 
+from ..calls import OTHERS, STREAM
 from .family import Arguments, BlockList, Family
 
 # Video to itself and to text, sound to itself and to text, video to sound, sound to video.
-ATTENDS = ("stream", "others", "others", "others", "others", "stream")
+ATTENDS = (STREAM, OTHERS, OTHERS, OTHERS, OTHERS, STREAM)
 BLOCKS = BlockList("transformer_blocks", ("video", "audio"), key="double_block", packed="img", attends=ATTENDS)
 PARTS = ("run_vx", "run_ax", "a2v_cross_attn", "v2a_cross_attn")
 MODULATIONS = ("v_timestep", "v_cross_scale_shift_timestep", "v_cross_gate_timestep")

@@ -2,13 +2,10 @@
 
 from torch import nn
 
-from .family import BlockList, Family, padded_grid
+from .family import BlockList, Family
+from .grids import padded_square
 
 BLOCKS = BlockList("layers", ("x",), joint=True)
-
-
-def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return padded_grid(shape, [model.patch_size] * 2)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int:
@@ -20,7 +17,7 @@ LUMINA = Family(
     "lumina",
     ("comfy.ldm.lumina.model.NextDiT",),
     (BLOCKS,),
-    grid,
+    padded_square,
     start,
     per_token={"freqs_cis": 1},
     # References are modulated as if they were at timestep zero.

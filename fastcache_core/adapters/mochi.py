@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .family import BlockList, Family
+from .family import BlockList, Family, always
 
 BLOCKS = BlockList("blocks", ("img", "txt"), key="double_block")
 
@@ -11,16 +11,12 @@ def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[-3], shape[-2] // model.patch_size, shape[-1] // model.patch_size
 
 
-def image_first(model: nn.Module) -> bool:
-    return True
-
-
 MOCHI = Family(
     "mochi",
     ("comfy.ldm.genmo.joint_model.asymm_models_joint.AsymmDiTJoint",),
     (BLOCKS,),
     grid,
-    image_first=image_first,
+    image_first=always,
     per_token={},
     per_stream_token={"rope_cos": 0, "rope_sin": 0},
     text_seen="num_tokens",

@@ -1,7 +1,7 @@
 """OmniGen2: text, reference images and the image in one stream."""
 
 from .family import BlockList, Family, last
-from .lumina import grid
+from .grids import padded_square
 
 LAYERS = BlockList("layers", ("hidden_states",), joint=True)
 
@@ -9,7 +9,7 @@ OMNIGEN2 = Family(
     "omnigen2",
     ("comfy.ldm.omnigen.omnigen2.OmniGen2Transformer2DModel",),
     (LAYERS,),
-    grid,
+    padded_square,
     last,
     per_token={"image_rotary_emb": 1},
 )

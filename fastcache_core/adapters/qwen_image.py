@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from .family import BlockList, Family, padded_grid
+from .family import BlockList, Family
+from .grids import padded_grid
 
 BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block")
 

@@ -2,7 +2,8 @@
 
 from torch import nn
 
-from .family import BlockList, Family, last, padded_grid
+from .family import BlockList, Family, last
+from .grids import padded_grid
 
 # Not by patches_replace, where ComfyUI leaves out the local conditioning of Stable Audio 3.
 BLOCKS = BlockList("transformer.layers", ("x",))

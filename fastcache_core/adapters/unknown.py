@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .family import FLAT, BlockList, Family
+from .grids import untold
 
 UNKNOWN = "unknown"
 AXES = {3: FLAT, 4: "b h w d", 5: "b t h w d"}
@@ -30,7 +31,7 @@ def unknown_family(model: nn.Module) -> Family | None:
         UNKNOWN,
         (),
         tuple(BlockList(name, streams=()) for name in large),
-        grid=lambda model, shape: (1, 1, 0),
+        grid=untold,
         no_tokens="unknown family, block cache only",
         joined=False,
     )

@@ -4,13 +4,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from .family import BlockList, Family, padded_grid
+from .family import BlockList, Family
+from .grids import padded_per_axis, untold
 
 BLOCKS = BlockList("blocks", ("img",), key="double_block")
-
-
-def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    return padded_grid(shape, model.patch_size)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int:
@@ -18,16 +15,11 @@ def start(model: nn.Module, tokens: int, length: int) -> int:
     return length - tokens if getattr(model, "ref_conv", None) is not None else 0
 
 
-def all_tokens(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """References before the video and poses after it, both in unknown numbers: every token counts as the image's."""
-    return 1, 1, 0
-
-
 WAN = Family(
     "wan",
     ("comfy.ldm.wan.model.WanModel",),
     (BLOCKS,),
-    grid,
+    padded_per_axis,
     start,
     per_token={"pe": 1, "vec": 1},
     medium="video",
@@ -45,7 +37,8 @@ WAN_HUMO = replace(
     classes=("comfy.ldm.wan.model.HumoWanModel",),
     no_tokens="HuMo's blocks attend to the sound frame by frame",
 )
-WAN_SCAIL = replace(WAN, name="wan_scail", classes=("comfy.ldm.wan.model.SCAILWanModel",), grid=all_tokens)
+# References before the video and poses after it, both in unknown numbers.
+WAN_SCAIL = replace(WAN, name="wan_scail", classes=("comfy.ldm.wan.model.SCAILWanModel",), grid=untold)
 WAN_ANIMATE2 = replace(
     WAN,
     name="wan_animate2",
