@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,9 +35,9 @@ class BlockCall:
 
     streams: hidden states by name, [rows, tokens, width], rows = branches * samples. image: the stream that holds the
     image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
-    runs the real block; a model's last block may return the image's stream only. no_tokens: why tokens cannot be
-    selected here, or None. attends: what the block's attention calls see in turn: the whole `sequence`, the image's
-    `stream`, or `others`, as calls after these do.
+    runs the real block; a model's last block may return the image's stream only. why_no_tokens: tells why tokens cannot
+    be selected here, or None; asked only where they are to be. attends: what the block's attention calls see in turn:
+    the whole `sequence`, the image's `stream`, or `others`, as calls after these do.
     """
 
     index: int
@@ -44,8 +45,13 @@ class BlockCall:
     image: tuple[str, Span]
     sequence: Span
     compute: Callable[[Streams, Attending | None], Streams]
-    no_tokens: str | None = None
+    why_no_tokens: Callable[[], str | None] = lambda: None
     attends: tuple[str, ...] = (SEQUENCE,)
+
+    @functools.cached_property
+    def no_tokens(self) -> str | None:
+        """The reason, once it was asked for."""
+        return self.why_no_tokens()
 
     @property
     def own_attention(self) -> list[int]:

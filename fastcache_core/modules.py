@@ -109,4 +109,4 @@ def _run_block(
     hidden = {name: given[name] for name in streams}
     tokens = hidden[streams[0]].shape[1]
     image, sequence = Span(0, tokens, tokens), Span(0, tokens, sum(h.shape[1] for h in hidden.values()))
-    return run.run_block(BlockCall(index, hidden, (streams[0], image), sequence, compute, NO_TOKENS))
+    return run.run_block(BlockCall(index, hidden, (streams[0], image), sequence, compute, lambda: NO_TOKENS))

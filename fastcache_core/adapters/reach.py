@@ -6,6 +6,7 @@ read and replaced by name, so that new ones pass through untouched.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ def block_call(
     text = min(sum(others), args.get(family.text_seen, sum(others)))
     stream, sequence = layout.spans(block_list.joint, image, text)
     rows = len(streams[block_list.streams[0]])
-    why = why_no_tokens(family, block_list, args, rows, sequence.length, stream.length)
+    why = functools.partial(why_no_tokens, family, block_list, args, rows, sequence.length, stream.length)
     name = block_list.streams[0]
     call = BlockCall(index, streams, (name, stream), sequence, compute, why, block_list.attends)
     return call

@@ -279,7 +279,7 @@ def test_attention_under_a_gathered_mask_is_that_of_the_rows(shape, keys):
 
 def call_of(attends, image=9, text=0):
     span = Span(0, image, image)
-    return BlockCall(0, {}, ("img", span), Span(text, text + image, text + image), lambda s, a: s, None, attends)
+    return BlockCall(0, {}, ("img", span), Span(text, text + image, text + image), lambda s, a: s, attends=attends)
 
 
 def attention(q, k, v, heads, mask=None, **kwargs):
