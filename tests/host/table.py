@@ -18,7 +18,7 @@ from hosting.comfy_server import ComfyServer
 from hosting.layout import prepare_base
 from hosting.process import ComfyError
 
-from .conformance import TOYS, examine, missing_in
+from .conformance import EXACT, TOYS, examine, missing_in
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out"
@@ -96,7 +96,7 @@ def within(error: float | None) -> str:
     """An error as the power of ten that it stays below, which is alike on all machines."""
     if error is None:
         return "-"
-    return "exact" if error == 0 else "yes, within 1e-4" if error <= 1e-4 else f"NO, off by {error:.1g}"
+    return "exact" if error == 0 else "yes, within 1e-4" if error <= EXACT else f"NO, off by {error:.1g}"
 
 
 def main(earlier: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .conformance import AT_REST, COMPUTED, EXACT, missing_in, off_by, repeat_graph
+from .conformance import AT_REST, COMPUTED, EXACT, off_by, repeat_graph
 from .graphs import refined, sample, toy_graph
 
 WIDTHS = {"flux": 64, "chroma": 64, "qwen_image": 64, "mage_flow": 64, "sd3": 128}
@@ -47,8 +47,8 @@ ADDITIONS = [*((controlled, family) for family in WIDTHS), *((hooked, family) fo
 
 
 @pytest.mark.parametrize(("addition", "family"), ADDITIONS)
-def test_additions_between_blocks_are_computed(server, addition, family):
-    if family in (missing := missing_in(server)):
+def test_additions_between_blocks_are_computed(server, missing, addition, family):
+    if family in missing:
         pytest.skip(missing[family])
     plain, _ = sample(server, toy_graph(family))
     reference, _ = sample(server, addition(toy_graph(family), family))

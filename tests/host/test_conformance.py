@@ -10,16 +10,11 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .conformance import AT_REST, EXACT, TOYS, Row, examine, last_reasons, missing_in, off_by, repeat_graph
+from .conformance import AT_REST, EXACT, TOYS, Row, examine, last_reasons, off_by, repeat_graph
 from .graphs import sample
 from .table import ROOT, cells, version_of
 
 DOCUMENT = ROOT / "docs" / "families.md"
-
-
-@pytest.fixture(scope="session")
-def missing(server):
-    return missing_in(server)
 
 
 @pytest.fixture(scope="session")

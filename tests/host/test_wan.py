@@ -7,15 +7,9 @@ import pytest
 
 from demo.graphs import Graph, node
 
-from .conformance import missing_in
 from .graphs import refined, sample, toy_graph
 
 ADDING = ["wan21_vace", "wan22_s2v", "wan22_animate", "wan22_dancer"]
-
-
-@pytest.fixture(scope="module")
-def missing(server):
-    return missing_in(server)
 
 
 @pytest.mark.parametrize("name", ADDING)
