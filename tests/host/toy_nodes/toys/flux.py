@@ -1,4 +1,4 @@
-from .toy import Toy, named, randn
+from .toy import Toy, named, reference_latents
 
 UNET = {
     "in_channels": 3,
@@ -20,10 +20,6 @@ UNET = {
 BLOCKS = named("double", 2) + named("single", 3)
 
 
-def kontext(generator, references):
-    return {"reference_latents": [randn(generator, 1, 3, 16, 16)]} if references else {}
-
-
 FLUX = Toy(
     family="flux",
     config="Flux",
@@ -33,7 +29,7 @@ FLUX = Toy(
     blocks=BLOCKS,
     latent_format="ChromaRadiance",
     parameters=("comfy.ldm.flux.model", "FluxParams"),
-    extras=kontext,
+    extras=reference_latents(1, 3, 16, 16),
     references="reference latents (Kontext)",
 )
 TOYS = {"flux": FLUX}

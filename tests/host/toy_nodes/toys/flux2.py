@@ -1,7 +1,8 @@
 from dataclasses import replace
+from functools import partial
 
 from .flux import BLOCKS, UNET
-from .toy import Toy, randn
+from .toy import Toy, reference_latents
 
 UNET2 = UNET | {
     "image_model": "flux2",
@@ -23,15 +24,7 @@ UNET2 = UNET | {
 }
 
 
-def edit(generator, references, method="index"):
-    latents = {"reference_latents": [randn(generator, 1, 128, 6, 6)], "reference_latents_method": method}
-    return latents if references else {}
-
-
-def clean(generator, references):
-    """Newer ComfyUI modulates these reference tokens as if no noise were left in them."""
-    return edit(generator, references, "index_timestep_zero")
-
+edit = partial(reference_latents, 1, 128, 6, 6)
 
 FLUX2 = Toy(
     family="flux",
@@ -41,9 +34,15 @@ FLUX2 = Toy(
     grid=(1, 12, 12),
     blocks=BLOCKS,
     parameters=("comfy.ldm.flux.model", "FluxParams"),
-    extras=edit,
+    extras=edit(reference_latents_method="index"),
     references="reference latents",
 )
 KLEIN = UNET2 | {"guidance_embed": False}  # with guidance, ComfyUI cannot do this
-CLEAN = replace(FLUX2, unet=KLEIN, extras=clean, references="reference latents without noise (index_timestep_zero)")
+# Newer ComfyUI modulates these reference tokens as if no noise were left in them.
+CLEAN = replace(
+    FLUX2,
+    unet=KLEIN,
+    extras=edit(reference_latents_method="index_timestep_zero"),
+    references="reference latents without noise (index_timestep_zero)",
+)
 TOYS = {"flux2": FLUX2, "flux2_clean_references": CLEAN}

@@ -1,4 +1,4 @@
-from .toy import Toy, named, randn
+from .toy import Toy, named, reference_latents
 
 # The configuration fixes the width of heads at 128.
 UNET = {
@@ -12,10 +12,6 @@ UNET = {
 }
 
 
-def edit(generator, references):
-    return {"reference_latents": [randn(generator, 1, 16, 1, 16, 16)]} if references else {}
-
-
 TOYS = {
     "joyimage": Toy(
         family="joyimage",
@@ -24,7 +20,7 @@ TOYS = {
         latent=(16, 1, 32, 32),
         grid=(1, 16, 16),
         blocks=named("double", 4),
-        extras=edit,
+        extras=reference_latents(1, 16, 1, 16, 16),
         references="reference latents",
     )
 }

@@ -1,6 +1,7 @@
 from dataclasses import replace
+from functools import partial
 
-from .toy import Toy, named, randn
+from .toy import Toy, named, reference_latents
 
 UNET = {
     "image_model": "krea2",
@@ -19,15 +20,7 @@ UNET = {
 }
 
 
-def edit(generator, references, method="index"):
-    latents = {"reference_latents": [randn(generator, 1, 16, 1, 16, 16)], "reference_latents_method": method}
-    return latents if references else {}
-
-
-def clean(generator, references):
-    """These reference tokens are modulated as if no noise were left in them."""
-    return edit(generator, references, "index_timestep_zero")
-
+edit = partial(reference_latents, 1, 16, 1, 16, 16)
 
 KREA2 = Toy(
     family="krea2",
@@ -36,8 +29,13 @@ KREA2 = Toy(
     latent=(16, 1, 32, 32),
     grid=(1, 16, 16),
     blocks=named("block", 5),
-    extras=edit,
+    extras=edit(reference_latents_method="index"),
     references="reference latents",
 )
-CLEAN = replace(KREA2, extras=clean, references="reference latents without noise (index_timestep_zero)")
+# These reference tokens are modulated as if no noise were left in them.
+CLEAN = replace(
+    KREA2,
+    extras=edit(reference_latents_method="index_timestep_zero"),
+    references="reference latents without noise (index_timestep_zero)",
+)
 TOYS = {"krea2": KREA2, "krea2_clean_references": CLEAN}

@@ -1,4 +1,4 @@
-from .toy import Toy, named, randn
+from .toy import Toy, named, reference_latents
 
 UNET = {
     "image_model": "mage_flow",
@@ -12,10 +12,6 @@ UNET = {
 }
 
 
-def edit(generator, references):
-    return {"reference_latents": [randn(generator, 1, 128, 6, 8)]} if references else {}
-
-
 TOYS = {
     "mage_flow": Toy(
         family="mage_flow",
@@ -24,7 +20,7 @@ TOYS = {
         latent=(128, 12, 12),
         grid=(1, 12, 12),
         blocks=named("double", 4),
-        extras=edit,
+        extras=reference_latents(1, 128, 6, 8),
         references="reference latents",
     )
 }

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from .toy import Toy, named, randn
+from .toy import Toy, named, reference_latents
 
 UNET = {
     "image_model": "qwen_image",
@@ -16,8 +16,7 @@ UNET = {
 }
 
 
-def edit(generator, references):
-    return {"reference_latents": [randn(generator, 1, 16, 1, 16, 16)]} if references else {}
+edit = reference_latents(1, 16, 1, 16, 16)
 
 
 def timestep_zero(generator, references):

@@ -26,6 +26,11 @@ def randn(generator: torch.Generator, *shape: int) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
+def reference_latents(*shape: int, **others: Any) -> Extras:
+    """One reference latent of this shape, with other entries that go with it."""
+    return only_with_references(lambda generator: {"reference_latents": [randn(generator, *shape)], **others})
+
+
 @dataclass(frozen=True)
 class Toy:
     """A model of few and narrow blocks with random weights, from ComfyUI's own classes.
