@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor
 
 from ..fastcache_core.metrics import Closeness
@@ -172,7 +172,7 @@ def heat_top(largest: float) -> float:
 
 def heat(values: NDArray) -> NDArray[np.uint8]:
     """Colours [..., 3] of values from 0 to 1."""
-    stops = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in HEAT])
+    stops = np.array([ImageColor.getrgb(colour) for colour in HEAT])
     places = np.linspace(0, 1, len(stops))
     channels = [np.interp(values, places, stops[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)

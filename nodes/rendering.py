@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 SCHEMA = "fastcache.report/1"
 
@@ -277,10 +277,7 @@ def _unpack(mask: str, shape: Sequence[int]) -> NDArray[np.uint8]:
 
 def _shades(fractions: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Colours [..., 3] between predicted (0) and computed (1)."""
-    low, high = (
-        np.array([int(PALETTE[name][i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float64)
-        for name in ("predicted", "computed")
-    )
+    low, high = (np.array(ImageColor.getrgb(PALETTE[name]), dtype=np.float64) for name in ("predicted", "computed"))
     return np.floor(low + (high - low) * fractions[..., None] + 0.5).astype(np.uint8)
 
 
