@@ -10,15 +10,18 @@ import base64
 import math
 import random
 
+import numpy as np
+
+BLOCK_THRESHOLD, TOKEN_THRESHOLD = 0.08, 0.05
+SALIENCY_SCALE = 16
 REASONS = [
-    "Warm-up: the first evaluations are always computed.",
-    "The last evaluation is always computed.",
-    "The change 0.12 is above the threshold 0.08.",
-    "The change is below the threshold 0.08.",
-    "The token selector computed the tokens that changed.",
-    "The block was predicted twice in a row, the most that is allowed.",
+    "computed: warm-up, the first 3 evaluations",
+    "computed: the last evaluation always is",
+    f"computed: change above {BLOCK_THRESHOLD:g}",
+    f"predicted: change within {BLOCK_THRESHOLD:g}",
+    "computed: 2 evaluations in a row were predicted (max_consecutive_skips)",
 ]
-WARMUP, LAST, ABOVE, BELOW, SELECTED, REFRESHED = range(len(REASONS))
+WARMUP, LAST, ABOVE, BELOW, REFRESHED = range(len(REASONS))
 
 
 def sample_report(
@@ -26,9 +29,10 @@ def sample_report(
 ) -> dict:
     """Build a report of `doubles` + `singles` blocks; `grid` is frames, rows and columns of tokens."""
     draw = random.Random(20)
+    noise = np.random.default_rng(20)
     names = [f"double {i}" for i in range(doubles)] + [f"single {i}" for i in range(singles)]
     work = [2.0] * doubles + [1.0] * singles
-    computed, change, error, reasons, bits = [], [], [], [], []
+    computed, change, error, reasons, bits, saliency = [], [], [], [], [], []
     for evaluation in range(evaluations):
         active = _active_tokens(draw, evaluation, evaluations, grid, samples)
         share = sum(active) / max(len(active), 1)
@@ -38,16 +42,28 @@ def sample_report(
         error.append([row[2] for row in rows])
         reasons.append([row[3] for row in rows])
         bits.append(pack_bits([1] * len(active) if max(computed[-1], default=0) == 1 else active))
+        saliency.append(_saliency(noise, active, _is_selected(evaluation, evaluations)) if evaluation else None)
     spent = sum(f * w for row in computed for f, w in zip(row, work, strict=True))
     total = evaluations * sum(work)
     return {
         "schema": "fastcache.report/1",
-        "run": _run(evaluations, grid, samples),
+        "run": _run(len(names), evaluations, grid, samples),
         "blocks": names,
         "computed": computed,
         "change": change,
         "error_realised": error,
-        "tokens": {"grid": list(grid), "samples": samples, "computed": bits},
+        "size": [[None if e is None else 40.0 for e in row] for row in error],
+        "step": [None, *(round(0.02 + 0.08 / evaluation, 5) for evaluation in range(1, evaluations))][:evaluations],
+        "forced": [_forced(evaluation, evaluations) for evaluation in range(evaluations)],
+        "thresholds": {"block": [BLOCK_THRESHOLD] * evaluations, "token": [TOKEN_THRESHOLD] * evaluations},
+        "work": [w / sum(work) for w in work],
+        "image_share": [0.9] * len(work),
+        "tokens": {
+            "grid": list(grid),
+            "samples": samples,
+            "computed": bits,
+            "saliency": {"threshold": TOKEN_THRESHOLD, "scale": SALIENCY_SCALE, "values": saliency},
+        },
         "reasons": reasons,
         "reason_texts": REASONS,
         "notes": [],
@@ -74,8 +90,31 @@ def pack_bits(bits: list[int]) -> str:
     return base64.b64encode(bytes(int("".join(map(str, octet)), 2) for octet in octets)).decode()
 
 
+def branched(report: dict) -> dict:
+    """The report, had the second half of the blocks been computed for cond alone at every fourth evaluation."""
+    half = len(report["blocks"]) // 2
+    uncond = [
+        row[:half] + [0.0] * (len(row) - half) if evaluation % 4 == 3 else row
+        for evaluation, row in enumerate(report["computed"])
+    ]
+    halves = [
+        [(a + b) / 2 for a, b in zip(*rows, strict=True)] for rows in zip(report["computed"], uncond, strict=True)
+    ]
+    return report | {"computed": halves, "computed_by_branch": {"cond": report["computed"], "uncond": uncond}}
+
+
 def _is_full(evaluation: int, evaluations: int) -> bool:
     return evaluation < 3 or evaluation % 3 == 0 or evaluation == evaluations - 1
+
+
+def _is_selected(evaluation: int, evaluations: int) -> bool:
+    return not _is_full(evaluation, evaluations) and evaluation % 3 == 2
+
+
+def _forced(evaluation: int, evaluations: int) -> int | None:
+    if evaluation < 3:
+        return WARMUP
+    return LAST if evaluation == evaluations - 1 else None
 
 
 def _decide(
@@ -84,17 +123,26 @@ def _decide(
     """Fraction computed, change, realised error and reason of one block at one evaluation."""
     if evaluation == 0:
         return 1.0, None, None, WARMUP
-    moved = round((0.02 + 0.08 / evaluation) * (1 + 0.05 * block) * draw.uniform(0.7, 1.4), 5)
-    error = round(moved * draw.uniform(0.1, 0.4), 5)
+    rests = block % 4 == 2
     if _is_full(evaluation, evaluations):
-        if evaluation < 3:
-            return 1.0, moved, error, WARMUP
-        return 1.0, moved, error, LAST if evaluation == evaluations - 1 else REFRESHED
-    if evaluation % 6 == 4 and block % 5 == 1:
-        return 1.0, round(moved + 0.08, 5), error, ABOVE
-    if evaluation % 3 == 2 and block % 4 != 2 and share > 0:
-        return share, moved, error, SELECTED
-    return 0.0, moved, None, BELOW
+        forced = _forced(evaluation, evaluations)
+        above, fraction, reason = not rests, 1.0, forced if forced is not None else REFRESHED if rests else ABOVE
+    elif evaluation % 3 == 2 and not rests and share > 0:
+        above, fraction, reason = True, share, ABOVE
+    elif evaluation % 6 == 4 and block % 5 == 1:
+        above, fraction, reason = True, 1.0, ABOVE
+    else:
+        above, fraction, reason = False, 0.0, BELOW
+    moved = round(BLOCK_THRESHOLD * (draw.uniform(1.1, 2 + 3 / evaluation) if above else draw.uniform(0.4, 0.9)), 5)
+    return fraction, moved, round(moved * draw.uniform(0.1, 0.4), 5) if fraction == 1 else None, reason
+
+
+def _saliency(noise: np.random.Generator, active: list[int], selected: bool) -> str:
+    """Squared changes of the tokens as bytes; of selected ones those above the threshold are the active ones."""
+    levels = np.clip(noise.normal(-20, 24, len(active)), -127, 127).astype(int)
+    if selected:
+        levels = np.where(active, np.abs(levels), -np.abs(levels) - 1)
+    return base64.b64encode((levels + 128).astype(np.uint8).tobytes()).decode()
 
 
 def _active_tokens(
@@ -104,7 +152,7 @@ def _active_tokens(
     frames, height, width = grid
     if _is_full(evaluation, evaluations):
         return [1] * (samples * frames * height * width)
-    if evaluation % 3 != 2:
+    if not _is_selected(evaluation, evaluations):
         return [0] * (samples * frames * height * width)
     active = []
     for sample in range(samples):
@@ -118,7 +166,7 @@ def _active_tokens(
     return active
 
 
-def _run(evaluations: int, grid: tuple[int, int, int], samples: int) -> dict:
+def _run(blocks: int, evaluations: int, grid: tuple[int, int, int], samples: int) -> dict:
     sigmas = [round(1 - i / max(evaluations, 1), 4) for i in range(evaluations)]
     return {
         "family": "hunyuan_image",
@@ -131,6 +179,14 @@ def _run(evaluations: int, grid: tuple[int, int, int], samples: int) -> dict:
         "level": "block",
         "rule": "change",
         "predictor": "extrapolate",
-        "block_threshold": 0.08,
-        "token_threshold": 0.05,
+        "block_threshold": BLOCK_THRESHOLD,
+        "token_threshold": TOKEN_THRESHOLD,
+        "alpha": 0.5,
+        "alpha_quantile": 0.0,
+        "max_consecutive_skips": 2,
+        "sites": [[block, block] for block in range(blocks)],
+        "own_thresholds": [None] * blocks,
+        "min_active": 0.0,
+        "max_active": 1.0,
+        "refresh_interval": 6,
     }

@@ -15,6 +15,7 @@ from tests.unit.test_rendering import rendering
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = shutil.which("node")
+TYPESCRIPT = ("npx", "--yes", "--package", "typescript@5.9", "tsc")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed; it runs the tests of the web modules.")
 
 
@@ -51,6 +52,15 @@ def test_widget_and_picture_write_the_same_totals_and_ranges(report: dict) -> No
     totals, groups = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
     assert totals == rendering.totals_text(report)
     assert [(g["label"], g["first"], g["count"]) for g in groups] == rendering.group_blocks(report["blocks"])
+
+
+@needs_node
+def test_types_hold() -> None:
+    """tsc reads the JSDoc; what the frontend serves is declared in tests/web/shims.d.ts."""
+    if shutil.which("npx") is None or subprocess.run([*TYPESCRIPT, "--version"], capture_output=True).returncode:
+        pytest.skip("TypeScript's compiler is not at hand; npx fetches it from the npm registry.")
+    done = subprocess.run([*TYPESCRIPT, "--project", "tests/web"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_comfyui_imports_one_file_only() -> None:

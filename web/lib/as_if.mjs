@@ -1,0 +1,33 @@
+// @ts-check
+/**
+ * The report of a run as it would have been under another threshold.
+ *
+ * @typedef {import("./report.mjs").SkipReport} SkipReport
+ * @typedef {{ computed: number[][], computedFraction: number, masks?: Uint8Array[],
+ *   error?: { mean: number, largest: number } | null, left?: number }} Outcome of blockWhatIf or
+ *   tokenWhatIf; `masks` where tokens were tried
+ */
+
+/**
+ * @param {SkipReport} report
+ * @param {Outcome} outcome
+ * @returns {SkipReport} for drawing; branches are not told apart
+ */
+export function asIf(report, outcome) {
+  const { tokens } = report;
+  const masks = outcome.masks ?? tokens?.masks.map((mask, e) => maskAsIf(mask, report.computed[e], outcome.computed[e]));
+  return {
+    ...report,
+    computed: outcome.computed,
+    computedFraction: outcome.computedFraction,
+    computedByBranch: null,
+    tokens: tokens && masks ? { ...tokens, masks } : null,
+  };
+}
+
+/** Without blocks no token is computed; which ones a selector would have chosen where it had no part is not known: all.
+ * @param {Uint8Array} mask @param {number[]} was @param {number[]} would @returns {Uint8Array} */
+function maskAsIf(mask, was, would) {
+  if (would.every((fraction) => fraction <= 0)) return new Uint8Array(mask.length);
+  return was.some((fraction) => fraction > 0) ? mask : new Uint8Array(mask.length).fill(1);
+}
