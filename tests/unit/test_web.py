@@ -35,7 +35,7 @@ def test_modules_pass_their_own_tests() -> None:
 @needs_node
 def test_widget_and_picture_have_the_same_colours() -> None:
     script = """import { PALETTE, shade } from "./web/lib/palette.mjs";
-                console.log(JSON.stringify([PALETTE, [0, 0.1, 0.5, 0.77, 1].map(shade)]))"""
+                console.log(JSON.stringify([PALETTE, [0, 0.1, 0.5, 0.77, 1].map((fraction) => shade(fraction))]))"""
     palette, shades = json.loads(run_node("--input-type=module", "--eval", script))
     assert palette == rendering.PALETTE
     assert shades == [f"rgb{rendering.shade(fraction)}" for fraction in (0, 0.1, 0.5, 0.77, 1)]
