@@ -67,29 +67,38 @@ def why_not(report: dict[str, Any]) -> str | None:
     return None
 
 
-def replay(report: dict[str, Any], block_threshold: float, token_threshold: float) -> Replayed:
-    """What these thresholds would have skipped; ValueError, with a sentence, where that cannot be told."""
+def replay(
+    report: dict[str, Any], block_threshold: float | None = None, token_threshold: float | None = None
+) -> Replayed:
+    """What these thresholds would have skipped, None for those of the run; ValueError where that cannot be told."""
     problem = why_not(report)
-    if problem is None and token_threshold > 0 and report["tokens"]["saliency"] is None:
+    if problem is None and token_threshold and report["tokens"]["saliency"] is None:
         problem = "The token selector was off, so that changes of tokens were not recorded."
     if problem is not None:
         raise ValueError(problem)
-    return _Replay(report, block_threshold, token_threshold).run()
+    blocks, tokens = (
+        report["thresholds"][kind] if threshold is None else [threshold] * len(report["computed"])
+        for kind, threshold in (("block", block_threshold), ("token", token_threshold))
+    )
+    return _Replay(report, blocks, tokens).run()
 
 
 class _Replay:
-    def __init__(self, report: dict[str, Any], block_threshold: float, token_threshold: float):
+    def __init__(self, report: dict[str, Any], block_thresholds: list[float], token_thresholds: list[float]):
         run = report["run"]
         self.report = report
         self.sites = [Site(first, last, ends=False) for first, last in run["sites"]]
-        self.block_cache = BlockCacheConfig(
-            block_threshold, run["rule"], run["alpha"], max_consecutive_skips=run["max_consecutive_skips"]
-        )
+        self.alpha, skips = run["alpha"], run["max_consecutive_skips"]
+        self.block_cache = [
+            BlockCacheConfig(threshold or 0.0, run["rule"], self.alpha, max_consecutive_skips=skips)
+            for threshold in block_thresholds
+        ]
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
-        self.steps_down = token_threshold > 0 and run["levels"][0] != "block"
+        selecting = any(token_thresholds)
+        self.steps_down = selecting and run["levels"][0] != "block"
         self.difficulty = [self._difficulty(site) for site in self.sites]
         self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
-        self.tokens = _Tokens(report, token_threshold) if token_threshold > 0 else None
+        self.tokens = _Tokens(report, token_thresholds) if selecting else None
 
     def run(self) -> Replayed:
         """Evaluation by evaluation, as the engine's loop goes."""
@@ -101,10 +110,10 @@ class _Replay:
             if fresh:  # from here on blocks are decided about one by one, and have nothing to predict from yet
                 self.steps_down = False
                 lead.sites.clear()
-            facts = site_facts(lead, self.sites, step, self.block_cache.alpha, self.own)
-            predicted = self._predicted(facts, forced is not None)
+            facts = site_facts(lead, self.sites, step, self.alpha, self.own)
+            predicted = self._predicted(evaluation, facts, forced is not None)
             mask = selected if forced is None else None
-            fraction = 1.0 if mask is None or fresh else float(mask.float().mean(dim=1).amax())
+            fraction = 1.0 if mask is None or fresh else int(mask.sum(dim=1).amax()) / mask.shape[1]
             advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)), 0.0)
             if self.tokens:
                 masks.append(self.tokens.advance(lead.travelled, mask, all(predicted)))
@@ -115,10 +124,10 @@ class _Replay:
                 self._learn(lead, evaluation, facts, predicted)
         return Replayed(computed, self._work(computed), errors, masks or None, left)
 
-    def _predicted(self, facts: Sequence[SiteFacts], forced: bool) -> list[bool]:
+    def _predicted(self, evaluation: int, facts: Sequence[SiteFacts], forced: bool) -> list[bool]:
         if forced:
             return [False] * len(facts)
-        return [why is None for why in reasons_to_compute(ANY, facts, self.block_cache)]
+        return [why is None for why in reasons_to_compute(ANY, facts, self.block_cache[evaluation])]
 
     def _row(self, predicted: Sequence[bool], fraction: float) -> list[float]:
         row = [1.0] * len(self.report["blocks"])
@@ -161,9 +170,9 @@ class _Replay:
 
 
 class _Tokens:
-    """The token selector once more: the run's own threshold tells where the tokens' changes were counted from."""
+    """The token selector once more: the run's own thresholds tell where the tokens' changes were counted from."""
 
-    def __init__(self, report: dict[str, Any], threshold: float):
+    def __init__(self, report: dict[str, Any], thresholds: list[float]):
         run, tokens = report["run"], report["tokens"]
         self.forced = [forced is not None for forced in report["forced"]]
         self.rested = [not any(row) for row in report["computed"]]
@@ -171,7 +180,10 @@ class _Tokens:
         recorded = tokens["saliency"]
         self.saliency = [unpacked(value, recorded["threshold"], shape) for value in recorded["values"]]
         bounds = run["min_active"], run["max_active"], run["refresh_interval"]
-        self.config, self.config_then = (TokenSelectorConfig(t, *bounds) for t in (threshold, recorded["threshold"]))
+        self.configs, self.configs_then = (
+            [TokenSelectorConfig(threshold or 0.0, *bounds) for threshold in each]
+            for each in (thresholds, report["thresholds"]["token"])
+        )
         self.age, self.age_then = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int32)
         self.since, self.since_then = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         self.changed = torch.zeros(shape)
@@ -185,12 +197,12 @@ class _Tokens:
             return None
         ways = travelled - self.since, travelled - self.since_then
         self.changed = torch.where(ways[1] > 0, then * (ways[0] / ways[1]) ** 2, then.double())
-        return choose_active(self.changed, self.age, self.config)
+        return choose_active(self.changed, self.age, self.configs[evaluation])
 
     def advance(self, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
         """Count on, for what would have been done and for what was; returns which tokens would have been computed."""
         then = self.saliency[self.evaluation]
-        selected_then = None if then is None else choose_active(then, self.age_then, self.config_then)
+        selected_then = None if then is None else choose_active(then, self.age_then, self.configs_then[self.evaluation])
         mask_then = None if self.forced[self.evaluation] else selected_then
         moved_then = self._moved(mask_then, self.rested[self.evaluation])
         moved = self._moved(mask, rested)

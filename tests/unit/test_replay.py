@@ -35,7 +35,7 @@ def recorded(block_threshold=0.0, token_threshold=0.0, samples=1, seed=0, **opti
 
 
 def check_own(report: dict) -> None:
-    again = replay(report, report["run"]["block_threshold"], report["run"]["token_threshold"])
+    again = replay(report)
     assert [[round(f, 4) for f in row] for row in again.computed] == report["computed"]
     assert again.computed_fraction == pytest.approx(report["computed_fraction"], abs=1e-3)
     for i, row in enumerate(report["computed"]):
@@ -53,6 +53,13 @@ def bits(packed: str, count: int) -> list[bool]:
 @pytest.mark.parametrize("threshold", [0.05, 0.2, 0.8, 5.0])
 def test_at_its_own_threshold_a_replay_says_what_the_run_did(rule, level, threshold):
     check_own(recorded(threshold, rule=rule, level=level))
+
+
+@pytest.mark.parametrize("rule", ["significance", "change"])
+def test_with_thresholds_along_the_schedule(rule):
+    report = recorded(0.1, rule=rule, threshold_curve=(0.05, 0.9, 0.3))
+    assert len(set(report["thresholds"]["block"])) > 3
+    check_own(report)
 
 
 def test_the_recorded_runs_are_worth_replaying():
