@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 PART = re.compile(r"(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?\s*:\s*(?P<value>\S+)")
 HIGHEST = 10.0
 
@@ -51,6 +53,13 @@ def _parse_part(part: str) -> BlockRange:
     if not 0 <= threshold <= HIGHEST:  # NaN included
         raise ValueError(f"block_thresholds: the threshold in '{part}' must be a number from 0 to {HIGHEST:g}.")
     return BlockRange(match["kind"], first, last, threshold, part)
+
+
+def along_schedule(curve: Sequence[float], schedule: Sequence[float], sigma: float) -> float:
+    """The value of a curve at sigma: its points are spread evenly over the steps of the schedule."""
+    rising = 1 if schedule[0] < schedule[-1] else -1  # sigmas fall, unless an image is turned into noise
+    step = np.interp(rising * sigma, [rising * s for s in schedule], np.linspace(0, 1, len(schedule)))
+    return float(np.interp(step, np.linspace(0, 1, len(curve)), curve))
 
 
 def thresholds_of(blocks: Sequence[str], ranges: Sequence[BlockRange]) -> tuple[dict[int, float], list[str]]:
