@@ -55,6 +55,22 @@ def test_widget_and_picture_write_the_same_totals_and_ranges(report: dict) -> No
 
 
 @needs_node
+@pytest.mark.parametrize(("function", "kind"), [("blockWhatIf", "block"), ("tokenWhatIf", "token")])
+def test_recorded_report_follows_from_what_it_rested_on(function: str, kind: str) -> None:
+    """Under its own thresholds the sample is what it was: tests of the preview may try others on it."""
+    report = sample_report()
+    script = f"""import {{ readReport }} from "./web/lib/report.mjs";
+                 import {{ {function} }} from "./web/lib/whatif.mjs";
+                 import {{ readFileSync }} from "node:fs";
+                 const report = readReport(JSON.parse(readFileSync(0, "utf8")));
+                 const {{ computed, computedFraction }} = {function}(report, report.thresholds.{kind}[0]);
+                 console.log(JSON.stringify([computed, computedFraction]))"""
+    computed, fraction = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
+    assert computed == report["computed"]
+    assert fraction == pytest.approx(report["computed_fraction"])
+
+
+@needs_node
 def test_types_hold() -> None:
     """tsc reads the JSDoc; what the frontend serves is declared in tests/web/shims.d.ts."""
     if shutil.which("npx") is None or subprocess.run([*TYPESCRIPT, "--version"], capture_output=True).returncode:

@@ -3,9 +3,7 @@
  * The report of a run as it would have been under another threshold.
  *
  * @typedef {import("./report.mjs").SkipReport} SkipReport
- * @typedef {{ computed: number[][], computedFraction: number, masks?: Uint8Array[],
- *   error?: { mean: number, largest: number } | null, left?: number }} Outcome of blockWhatIf or
- *   tokenWhatIf; `masks` where tokens were tried
+ * @typedef {import("./whatif.mjs").Outcome} Outcome
  */
 
 /**

@@ -146,12 +146,12 @@ export function curveCaptions({ name, knob, dots, low, high }) {
  * @param {SkipReport} report
  * @param {string} knob
  * @param {number} value
- * @param {import("./as_if.mjs").Outcome} outcome
+ * @param {import("./whatif.mjs").Outcome} outcome
  * @returns {string}
  */
 export function whatIfText(report, knob, value, { computedFraction, error, left }) {
   const work = `${percent(computedFraction)} of block work (now ${percent(report.computedFraction)})`;
-  const off = error ? `, estimated error ${significant(error.largest, 2)} (largest)`
-    : left === undefined ? ", an estimate" : `, estimated change left ${significant(left, 2)}`;
-  return `${knob} ${significant(value, 3)}: ${work}${off}`;
+  const worst = error && knob === "block_threshold" ? `estimated error ${significant(error.largest, 2)} (largest)` : null;
+  const rest = left !== undefined && knob === "token_threshold" ? `estimated change left ${significant(left, 2)}` : null;
+  return `${knob} ${significant(value, 3)}: ${work}, ${worst ?? rest ?? "an estimate"}`;
 }

@@ -9,9 +9,8 @@
  *
  * @typedef {import("./report.mjs").SkipReport} SkipReport
  * @typedef {import("./curve.mjs").Mode} Mode
- * @typedef {import("./as_if.mjs").Outcome} Outcome
+ * @typedef {import("./whatif.mjs").Outcome} Outcome
  * @typedef {"block" | "token"} Kind of threshold
- * @typedef {(report: SkipReport, threshold: number) => Outcome | string} WhatIf a string says why it cannot be told
  * @typedef {{ value: number, outcome: Outcome | string }} Trial a threshold that is being tried
  */
 import { asIf } from "./as_if.mjs";
@@ -28,6 +27,7 @@ import { readReport } from "./report.mjs";
 import { ACCENT, FONT } from "./style.mjs";
 import { BEGINS, EMPTY, evaluationText, liveText, stateOf, summaryText, totalsText } from "./texts.mjs";
 import { ThresholdHandle } from "./threshold_handle.mjs";
+import { blockWhatIf, tokenWhatIf } from "./whatif.mjs";
 
 /** Keys that mean something to this widget's controls, and something else to the graph. */
 const OWN_KEYS = new Set([" ", "Enter", "Home", "End", "PageUp", "PageDown",
@@ -38,11 +38,9 @@ export class SkipMap {
   /**
    * @param {object} [options]
    * @param {(kind: Kind, value: number) => string} [options.apply] writes a threshold to the graph; its sentence is shown
-   * @param {Record<Kind, WhatIf>} [options.whatIf] tells what another threshold would have done
    */
-  constructor({ apply, whatIf } = {}) {
+  constructor({ apply } = {}) {
     this.apply = apply ?? null;
-    this.whatIf = whatIf ?? null;
     /** @type {SkipReport | null} */
     this.report = null;
     /** @type {Trial | null} */
@@ -250,9 +248,9 @@ export class SkipMap {
 
   /** See what another threshold would have done. @param {number} value */
   tryThreshold(value) {
-    if (!this.report || !this.whatIf) return;
+    if (!this.report) return;
     this.player.stop();
-    const outcome = this.whatIf[this.kind](this.report, value);
+    const outcome = this.kind === "token" ? tokenWhatIf(this.report, value) : blockWhatIf(this.report, value);
     this.trial = { value, outcome };
     this.parts.verdict.textContent =
       typeof outcome === "string" ? outcome : whatIfText(this.report, `${this.kind}_threshold`, value, outcome);
@@ -339,7 +337,7 @@ export class SkipMap {
   /** Put the handle on the threshold line, where it can be tried. */
   placeHandle() {
     const curve = this.layout?.curve ?? null;
-    const free = curve && this.whatIf && this.element.dataset.state === "report" ? curve : null;
+    const free = curve && this.element.dataset.state === "report" ? curve : null;
     const recorded = curve?.curve.threshold[this.selected] ?? curve?.curve.threshold.find((value) => value) ?? 0;
     const tried = typeof this.trial?.outcome === "object" ? this.trial.value : recorded;
     this.handle.place(free, tried);
