@@ -1,20 +1,13 @@
-"""nodes/rendering.py, loaded by its path: the package around it needs ComfyUI, the module does not."""
+"""nodes/rendering.py and what it draws with: pixels of reports whose pictures are obvious."""
 
 from __future__ import annotations
-
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import ImageColor
 
+from nodes import rendering
 from tests.unit.sample_report import empty_report, pack_bits, sample_report
-
-PATH = Path(__file__).resolve().parents[2] / "nodes/rendering.py"
-SPEC = importlib.util.spec_from_file_location("fastcache_rendering", PATH)
-rendering = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(rendering)
 
 
 def count_pixels(picture: np.ndarray, colour: str | tuple[int, int, int]) -> int:
