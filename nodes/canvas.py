@@ -95,11 +95,11 @@ def draw_cell(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: int
 def draw_split_cell(
     draw: ImageDraw.ImageDraw, x: int, y: int, width: int, height: int, fractions: Sequence[float]
 ) -> None:
-    """One cell of branches that were treated differently: their shades above each other, the first one on top."""
-    edges = np.linspace(y, y + height - 1, len(fractions) + 1).round().astype(int)
-    for fraction, top, bottom in zip(fractions, edges, edges[1:], strict=False):
-        if bottom > top:
-            draw.rectangle((x, int(top), x + width - 2, int(bottom) - 1), fill=shade(fraction))
+    """One cell of branches that were treated differently: their shades side by side, the first one on the left."""
+    edges = np.linspace(x, x + width - 1, len(fractions) + 1).round().astype(int).tolist()
+    for fraction, left, right in zip(fractions, edges, edges[1:], strict=False):
+        if right > left:
+            draw.rectangle((left, y, right - 1, y + height - 2), fill=shade(fraction))
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -75,20 +75,20 @@ class FastCachePreview(io.ComfyNode):
 
 
 def pictures_of(image: Any, report: dict) -> Pictures:
-    """What the report's token maps are drawn over; nothing where the image does not suit, which must not fail a run."""
+    """What the report's token maps are drawn over; nothing where the image does not suit."""
     try:
         return frame_pictures(image, *frames_of(report))
-    except ValueError as problem:
-        log.warning("FastCache Preview: the token maps are drawn without the image. %s", problem)
+    except Exception as problem:  # a picture must not fail a run
+        tell("the token maps are drawn without the image", problem)
         return []
 
 
 def draw(report: dict, pictures: Pictures) -> np.ndarray:
-    """The report's picture; a blank one when it cannot be drawn, since a picture must not fail a run."""
+    """The report's picture; a blank one when it cannot be drawn."""
     try:
         return render_report(report, pictures)
-    except ValueError as problem:
-        log.warning("FastCache Preview: the report could not be drawn. %s", problem)
+    except Exception as problem:  # a picture must not fail a run
+        tell("the report could not be drawn", problem)
         return np.zeros((64, 64, 3), np.float32)
 
 
@@ -101,5 +101,10 @@ def written(pictures: Pictures) -> list[list[dict[str, str]]]:
         folder, prefix, _, subfolder, _ = folder_paths.get_save_image_path(name, folder_paths.get_temp_directory())
         return save_pictures(pictures, Path(folder), subfolder, prefix)
     except OSError as problem:
-        log.warning("FastCache Preview: the widget shows its token maps without the image. %s", problem)
+        tell("the widget shows its token maps without the image", problem)
         return []
+
+
+def tell(what: str, problem: Exception) -> None:
+    """Log what is missing and why; where it was in the code, if nobody had foreseen it."""
+    log.warning("FastCache Preview: %s. %s", what, problem, exc_info=not isinstance(problem, (ValueError, OSError)))

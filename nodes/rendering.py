@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import CHARACTER, MARGIN, MIN_WIDTH, PALETTE, Entry, Picture, draw_cell, draw_split_cell, shade
-from .curve import curve_of, draw_curve
+from .curve import draw_curve
+from .held import curve_of
 from .report_data import branches_of, check_report, token_masks
 from .skip_grid import Grid, group_blocks
 from .token_maps import Pictures, draw_token_maps
@@ -83,8 +84,8 @@ def _entries(grid: Grid) -> list[Entry]:
         (name, lambda draw, x, y, shown=fraction: draw_cell(draw, x, y, 14, 14, shown)) for name, fraction in states
     ]
     if grid.is_split:
-        order = " above ".join(grid.names)
-        entries.append((order, lambda draw, x, y: draw_split_cell(draw, x, y, 14, 14, (1.0, 0.0))))
+        names = " | ".join(grid.names)
+        entries.append((names, lambda draw, x, y: draw_split_cell(draw, x, y, 14, 14, (1.0, 0.0))))
     return entries
 
 

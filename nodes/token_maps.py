@@ -12,7 +12,8 @@ from .canvas import GAP, MARGIN, PALETTE, Picture, shades
 
 THUMBNAIL, OVER_PICTURE, TILE = 72, 96, 144  # pixels of the longest side
 TILES = 8  # frames or samples that are shown of one evaluation, at most
-SHADED = 0.65  # how much of a predicted token's colour is the palette's; the rest is the picture
+SHADED = 0.62  # how much of a predicted token's colour is the palette's; the rest is the picture
+OUTLINED = 6  # pixels of a token from which on there is room for a line around it
 
 # Pictures per sample and frame, as nodes/pictures.py chooses them; samples that have none are left out.
 Pictures = Sequence[Sequence[Image.Image]]
@@ -71,7 +72,18 @@ def overlaid(picture: Image.Image, computed: NDArray[np.uint8], longest: int) ->
     finer = predicted.width > size[0] or predicted.height > size[1]
     mask = predicted.resize(size, Image.Resampling.BOX if finer else Image.Resampling.NEAREST)
     colour = Image.new("RGB", size, ImageColor.getrgb(PALETTE["predicted"]))
-    return Image.composite(colour, base, mask.point(lambda value: round(SHADED * value)))
+    shaded = Image.composite(colour, base, mask.point(lambda value: round(SHADED * value)))
+    return shaded if finer or size[0] < OUTLINED * predicted.width else outlined(shaded, mask)
+
+
+def outlined(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """The picture with a line between tokens that were computed and tokens that were predicted."""
+    pixels, predicted = np.array(picture), np.asarray(mask) > 0
+    line = np.zeros_like(predicted)
+    line[:, 1:] |= predicted[:, 1:] != predicted[:, :-1]
+    line[1:] |= predicted[1:] != predicted[:-1]
+    pixels[line] = ImageColor.getrgb(PALETTE["computed"])
+    return Image.fromarray(pixels)
 
 
 def _draw_row(picture: Picture, caption: str, maps: Sequence[Image.Image], labels: Sequence[int]) -> None:
