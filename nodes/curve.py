@@ -107,9 +107,10 @@ def _draw_ring(draw: ImageDraw.ImageDraw, x: float, y: float, radius: int = 3) -
 
 def _entries(curve: Curve) -> list[Entry]:
     """What is drawn, and how it looks."""
-    entries: list[Entry] = [(curve.measure, _draw_held_swatch)]
+    spread = ": median and range" if (curve.high > curve.low).any() else ""
+    entries: list[Entry] = [(curve.measure + spread, _draw_held_swatch)]
     if np.isfinite(curve.realised).any():
-        entries.append(("realised error", lambda draw, x, y: _draw_ring(draw, x + 7, y + 7)))
+        entries.append(("measured error", lambda draw, x, y: _draw_ring(draw, x + 7, y + 7)))
     if np.isfinite(curve.threshold).any():
         text = threshold_text(curve.threshold)
         entries.append((text, lambda draw, x, y: draw.line([(x, y + 7), (x + 13, y + 7)], fill=TEXT)))

@@ -45,9 +45,9 @@ def curve_of(report: dict) -> Curve | None:
     own = np.isfinite(numbers(run.get("own_thresholds"), shape[1]))
     sizes = rows_of_numbers(report.get("size"), shape)[:, sites]
     if rule == "significance":
-        sharing = ~own[sites]
-        expected = rows_of_numbers(report.get("error_expected"), shape)[:, sites]
-        low = middle = high = weighted_sum(expected[:, sharing], last_before(sizes[:, sharing]))
+        # A site's share is its part in the work of all sites, also of those that are not in the sum.
+        expected = np.where(own, np.nan, rows_of_numbers(report.get("error_expected"), shape))[:, sites]
+        low = middle = high = weighted_sum(expected, last_before(sizes))
     else:
         low, middle, high = extent(rows_of_numbers(report.get("change"), shape)[:, sites])
     curve = Curve(

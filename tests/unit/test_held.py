@@ -41,7 +41,7 @@ def test_without_sizes_sites_count_alike() -> None:
 
 def test_sites_with_a_threshold_of_their_own_are_not_in_the_sum() -> None:
     curve = curve_of(report(run={"own_thresholds": [None, None, 0.02, 0.02]}))
-    np.testing.assert_allclose(curve.middle, [NAN, 0.1])
+    np.testing.assert_allclose(curve.middle, [NAN, 0.05])
 
 
 def test_changes_are_a_band_around_their_median() -> None:
