@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ BACKGROUND, TEXT, LINE = "#222222", "#dddddd", "#777777"
 
 MARGIN, GAP = 16, 22
 MIN_WIDTH = 640
-CHARACTER = 7  # pixels, about, of a letter of the usual size
+SIZE, CHARACTER = 12, 7  # pixels of the usual font, and about those of a letter
 MARKED = 8  # pixels below which a cell has no room for a mark beside its shade
 
 # A legend's entry: its text, and what draws its swatch into the 14 x 14 pixels right of and below a point.
@@ -36,7 +37,7 @@ class Picture:
             self.image = taller
         return ImageDraw.Draw(self.image)
 
-    def text(self, x: float, y: float, text: str, size: int = 12, anchor: str = "lm") -> None:
+    def text(self, x: float, y: float, text: str, size: int = SIZE, anchor: str = "lm") -> None:
         """Write one line; fonts without outlines know only Latin-1 and only their own anchor."""
         font = _font(size)
         draw = ImageDraw.Draw(self.image)
@@ -52,7 +53,7 @@ class Picture:
         left = x
         draw = self.reserve(24)
         for text, draw_swatch in entries:
-            width = 34 + CHARACTER * len(text)
+            width = 35 + math.ceil(draw.textlength(text, font=_font(SIZE)))
             if x > left and x + width > self.image.width:
                 self.y += 20
                 x, draw = left, self.reserve(24)
