@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .canvas import CHARACTER, MARGIN, MIN_WIDTH, PALETTE, Entry, Picture, draw_cell, draw_split_cell, shade
-from .curve import draw_curve
 from .held import curve_of
+from .held_curve import draw_curve
 from .report_data import branches_of, check_report, token_masks
 from .skip_grid import Grid, group_blocks
 from .token_maps import Pictures, draw_token_maps

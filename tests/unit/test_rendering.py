@@ -10,7 +10,7 @@ from PIL import Image, ImageColor
 
 from nodes import rendering
 from nodes.canvas import TEXT
-from nodes.curve import FORCED, HEIGHT
+from nodes.held_curve import FORCED, HEIGHT
 from nodes.token_maps import SHADED, evenly, most_mixed, overlaid
 from tests.unit.sample_report import empty_report, pack_bits, sample_report
 
