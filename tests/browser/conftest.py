@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: Chromium on two frontends that the real ComfyUI serves, each drawing nodes both ways."""
+"""Fixtures of the browser tests: Chromium on two frontends of the real ComfyUI, each drawing nodes in both ways."""
 
 from __future__ import annotations
 
