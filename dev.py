@@ -29,13 +29,13 @@ BASE = STATE / "base"
 SUITES = ("unit", "host", "browser")
 
 
-def ensure() -> Installation:
-    """Set up whatever is missing and return where it is."""
+def ensure(browser: bool = False) -> Installation:
+    """Set up whatever is missing and return where it is; browser: also what the browser tests run on."""
     if sys.version_info < (3, 10):  # noqa: UP036 - a person may start this file with any Python
         raise SetupError(f"Python 3.10 or newer is needed, this is {sys.version.split()[0]}. Start dev.py with that.")
     STATE.mkdir(exist_ok=True)
     installation = Installation(ROOT, STATE, find_tree(ROOT, STATE))
-    installation.ensure()
+    installation.ensure(browser)
     prepare_base(BASE, ROOT)
     return installation
 
@@ -68,7 +68,7 @@ def run(command: list[str], variables: dict[str, str]) -> int:
 
 
 def setup(arguments: list[str]) -> int:
-    """Set up everything but the browser."""
+    """Set up everything but what only the browser tests need."""
     installation = ensure()
     print(f"Ready. ComfyUI: {installation.tree.path}; Python: {installation.python}")
     return 0
@@ -117,10 +117,11 @@ def take_port(arguments: list[str]) -> tuple[int, list[str]]:
 def test(arguments: list[str]) -> int:
     """Run pytest on one suite or on all of them."""
     suite, rest = (arguments[0], arguments[1:]) if arguments and arguments[0] in SUITES else ("", arguments)
-    installation = ensure()
+    browser = suite in ("", "browser")
+    installation = ensure(browser)
     variables = environment(installation)
-    if suite in ("", "browser"):
-        variables["FASTCACHE_CHROMIUM"] = chromium()
+    if browser:
+        variables |= {"FASTCACHE_CHROMIUM": chromium(), "FASTCACHE_FRONTEND": str(installation.frontend)}
     return run([str(installation.python), "-m", "pytest", f"tests/{suite}".rstrip("/"), *rest], variables)
 
 

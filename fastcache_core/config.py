@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .defaults import Defaults
-from .thresholds import parse_thresholds
+from .thresholds import HIGHEST, parse_thresholds
 
 RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
 PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
@@ -30,9 +30,10 @@ def _check_integer(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value:g}, but it must be a whole number from {low} to {high}.")
 
 
-def _check_curve(name: str, curve: tuple[float, ...]) -> None:
-    for place, value in enumerate(curve, 1):
-        _check_number(f"{name}, number {place} of {len(curve)},", value, 0, 10)
+def _check_curve(threshold: float, curve: tuple[float, ...]) -> None:
+    for place, factor in enumerate(curve, 1):
+        what = f"threshold_curve times threshold, number {place} of {len(curve)},"
+        _check_number(what, threshold * factor if isinstance(factor, int | float) else factor, 0, HIGHEST)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -45,7 +46,7 @@ class BlockCacheConfig:
     """When a block's work is predicted instead of computed, and how.
 
     threshold: up to which blocks are predicted. Higher is faster and less faithful; 0 switches the block cache off.
-    threshold_curve: thresholds spread evenly over the steps, linear in between, in place of the one threshold.
+    threshold_curve: factors on the threshold, spread evenly over the steps and linear in between; none: 1 throughout.
     rule: what is held against the threshold (policies.py).
         significance: the error that predicting makes, summed over what is predicted in an evaluation, relative to the
             blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
@@ -82,8 +83,8 @@ class BlockCacheConfig:
     threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_number("block_threshold", self.threshold, 0, 10)
-        _check_curve("threshold_curve", self.threshold_curve)
+        _check_number("block_threshold", self.threshold, 0, HIGHEST)
+        _check_curve(self.threshold, self.threshold_curve)
         _check_choice("rule", self.rule, RULES)
         _check_number("alpha", self.alpha, 0.001, 0.999)
         _check_integer("interval", self.interval, 1, 1000)
@@ -103,7 +104,7 @@ class BlockCacheConfig:
 
     @property
     def highest_threshold(self) -> float:
-        return max(self.threshold_curve, default=self.threshold)
+        return self.threshold * max(self.threshold_curve, default=1.0)
 
     @property
     def fixed_damping(self) -> float | None:
@@ -132,8 +133,8 @@ class TokenSelectorConfig:
     threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_number("token_threshold", self.threshold, 0, 10)
-        _check_curve("threshold_curve", self.threshold_curve)
+        _check_number("token_threshold", self.threshold, 0, HIGHEST)
+        _check_curve(self.threshold, self.threshold_curve)
         _check_number("min_active", self.min_active, 0, 1)
         _check_number("max_active", self.max_active, 0, 1)
         _check_integer("refresh_interval", self.refresh_interval, 1, 1000)
@@ -146,7 +147,7 @@ class TokenSelectorConfig:
 
     @property
     def highest_threshold(self) -> float:
-        return max(self.threshold_curve, default=self.threshold)
+        return self.threshold * max(self.threshold_curve, default=1.0)
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,8 @@ class FastCacheConfig:
             "rule": self.block_cache.rule,
             "alpha": self.block_cache.alpha,
             "alpha_quantile": NormalDist().inv_cdf(1 - self.block_cache.alpha),  # for readers without statistics
-            "block_threshold": self.block_cache.highest_threshold,
-            "token_threshold": self.token_selector.highest_threshold,
+            "block_threshold": self.block_cache.threshold,
+            "token_threshold": self.token_selector.threshold,
             "max_consecutive_skips": self.block_cache.max_consecutive_skips,
             "min_active": self.token_selector.min_active,
             "max_active": self.token_selector.max_active,

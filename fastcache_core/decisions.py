@@ -137,8 +137,8 @@ class Decider:
     def _along(self, config: Settings, evaluation: Evaluation) -> Settings:
         if not config.threshold_curve:
             return config
-        threshold = along_schedule(config.threshold_curve, self.schedule, float(evaluation.sigma))
-        return dataclasses.replace(config, threshold=threshold, threshold_curve=())
+        factor = along_schedule(config.threshold_curve, self.schedule, float(evaluation.sigma))
+        return dataclasses.replace(config, threshold=factor * config.threshold, threshold_curve=())
 
     @staticmethod
     def key(view: Hashable, h: Tensor) -> Hashable:

@@ -27,7 +27,7 @@ from .decisions import Decider, Decision, Entered, Evaluation, Measurement, Site
 from .defaults import Defaults, by_rule
 from .memory import IMAGE, Memory
 from .profile import Profile
-from .report import Report, quantised
+from .report import Report
 from .safety import Safety
 from .signals import relative_change
 from .sites import Cut, Site, level_of
@@ -79,6 +79,7 @@ class Run:
         self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
         self.report_cut()
         self.report.own_thresholds = self.decider.thresholds
+        self.report.saliency_threshold = config.token_selector.highest_threshold
         for problem in self.decider.problems:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)
@@ -366,13 +367,9 @@ class Run:
 
     def _report_decision(self, entered: Entered | None, decision: Decision) -> None:
         configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
-        saliency, threshold = entered and entered.saliency, self.config.token_selector.highest_threshold
-        self.report.decided(
-            entered and entered.step,
-            decision.forced,
-            (configs[0].threshold, configs[1].threshold),
-            None if saliency is None else quantised(saliency, threshold),
-        )
+        thresholds = configs[0].threshold, configs[1].threshold
+        step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
+        self.report.decided(step, decision.forced, thresholds, saliency)
 
     def _report_errors(self) -> None:
         for evaluation, site, error, size in self.decider.realised:

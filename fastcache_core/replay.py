@@ -70,17 +70,24 @@ def why_not(report: dict[str, Any]) -> str | None:
 def replay(
     report: dict[str, Any], block_threshold: float | None = None, token_threshold: float | None = None
 ) -> Replayed:
-    """What these thresholds would have skipped, None for those of the run; ValueError where that cannot be told."""
+    """What these thresholds would have skipped, None for those of the run; ValueError where that cannot be told.
+
+    Factors that a threshold had along the schedule stay what they were.
+    """
     problem = why_not(report)
     if problem is None and token_threshold and report["tokens"]["saliency"] is None:
         problem = "The token selector was off, so that changes of tokens were not recorded."
     if problem is not None:
         raise ValueError(problem)
-    blocks, tokens = (
-        report["thresholds"][kind] if threshold is None else [threshold] * len(report["computed"])
-        for kind, threshold in (("block", block_threshold), ("token", token_threshold))
-    )
-    return _Replay(report, blocks, tokens).run()
+    return _Replay(report, scaled(report, "block", block_threshold), scaled(report, "token", token_threshold)).run()
+
+
+def scaled(report: dict[str, Any], kind: str, threshold: float | None) -> list[float]:
+    """The thresholds of all evaluations, if the one they follow had been another; None: as they were."""
+    then, held = report["run"][f"{kind}_threshold"], report["thresholds"][kind]
+    if threshold is None:
+        return [value or 0.0 for value in held]
+    return [threshold * (value / then if value and then else float(not then)) for value in held]
 
 
 class _Replay:
@@ -90,7 +97,7 @@ class _Replay:
         self.sites = [Site(first, last, ends=False) for first, last in run["sites"]]
         self.alpha, skips = run["alpha"], run["max_consecutive_skips"]
         self.block_cache = [
-            BlockCacheConfig(threshold or 0.0, run["rule"], self.alpha, max_consecutive_skips=skips)
+            BlockCacheConfig(threshold, run["rule"], self.alpha, max_consecutive_skips=skips)
             for threshold in block_thresholds
         ]
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
@@ -181,8 +188,8 @@ class _Tokens:
         self.saliency = [unpacked(value, recorded["threshold"], shape) for value in recorded["values"]]
         bounds = run["min_active"], run["max_active"], run["refresh_interval"]
         self.configs, self.configs_then = (
-            [TokenSelectorConfig(threshold or 0.0, *bounds) for threshold in each]
-            for each in (thresholds, report["thresholds"]["token"])
+            [TokenSelectorConfig(threshold, *bounds) for threshold in each]
+            for each in (thresholds, scaled(report, "token", None))
         )
         self.age, self.age_then = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int32)
         self.since, self.since_then = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)

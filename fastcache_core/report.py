@@ -71,6 +71,7 @@ class Report:
     grid: tuple[int, int, int] = (0, 0, 0)
     branches: set[str] = field(default_factory=set)
     own_thresholds: dict[int, float] = field(default_factory=dict)
+    saliency_threshold: float = 0.0  # around which saliencies are told apart
     work_done: float = 0.0
     work_full: float = 0.0
     seconds_total: float = 0.0
@@ -109,17 +110,16 @@ class Report:
     def decided(
         self, step: float | None, forced: str | None, thresholds: tuple[float, float], saliency: Tensor | None
     ) -> None:
-        """What a decision rested on; of one evaluation's decisions the first counts.
-
-        saliency: of tokens, quantised, [samples, tokens] bytes.
-        """
+        """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
         record = self.evaluations[-1]
         if record.thresholds is not None:
             return
         record.step, record.thresholds = step, thresholds
         record.forced = None if forced is None else self._reason(forced)
-        self._saliencies += 0 if saliency is None else saliency.numel()
-        record.saliency = saliency if self._saliencies <= MOST_SALIENCIES else None
+        if saliency is not None:
+            self._saliencies += saliency.numel()
+            kept = self._saliencies <= MOST_SALIENCIES
+            record.saliency = quantised(saliency, self.saliency_threshold) if kept else None
 
     def count(
         self, block: int, fraction: float, rows: int, done: float, full: float, image_share: float, kinds: Sequence[str]
@@ -208,7 +208,7 @@ class Report:
         if self._saliencies > MOST_SALIENCIES or all(value is None for value in values):
             return None
         packed = [None if v is None else base64.b64encode(v.cpu().numpy().tobytes()).decode() for v in values]
-        return {"threshold": self.run["token_threshold"], "scale": SALIENCY_SCALE, "values": packed}
+        return {"threshold": self.saliency_threshold, "scale": SALIENCY_SCALE, "values": packed}
 
     def to_json(self) -> dict[str, Any]:
         samples, bits = self._token_bits()

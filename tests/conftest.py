@@ -22,14 +22,19 @@ settings.load_profile("fastcache")
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """A running ComfyUI with the pack, the demo's nodes and model, on a base directory of its own."""
+    yield from running_server(tmp_path_factory.mktemp("comfyui"))
+
+
+def running_server(folder: Path, *arguments: str) -> Iterator[ComfyServer]:
+    """A ComfyUI that runs while this generator waits, on `folder`, with more arguments for its main.py."""
     # Imported here, because the unit tests need none of ComfyUI's requirements.
     from hosting.comfy_server import ComfyServer
     from hosting.layout import prepare_base
-    from hosting.process import ComfyError
+    from hosting.process import CPU_ARGUMENTS, ComfyError
 
-    base = prepare_base(tmp_path_factory.mktemp("comfyui"), ROOT, tests=True)
+    base = prepare_base(folder, ROOT, tests=True)
     try:
-        running = ComfyServer.from_environment(base)
+        running = ComfyServer.from_environment(base, arguments=(*CPU_ARGUMENTS, *arguments))
         running.start()
     except ComfyError as error:
         sentence = str(error)

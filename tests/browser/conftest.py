@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: Chromium on the frontend that the real ComfyUI serves, in both ways to draw nodes."""
+"""Fixtures of the browser tests: Chromium on two frontends of the real ComfyUI, each drawing nodes in both ways."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.conftest import running_server
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -39,6 +41,30 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session", params=["pinned", "recent"])
+def frontend(request: pytest.FixtureRequest) -> str:
+    """The frontend that belongs to the ComfyUI under test, or the one in FASTCACHE_FRONTEND."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def server(
+    frontend: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComfyServer]:
+    """A running ComfyUI that serves this frontend: the one of all tests, or one more process."""
+    if frontend == "pinned":
+        yield request.getfixturevalue("server")
+        return
+    folder = os.environ.get("FASTCACHE_FRONTEND")
+    if not folder:
+        pytest.fail(
+            "The environment variable FASTCACHE_FRONTEND does not name the folder of a second ComfyUI frontend. "
+            "Start browser tests with 'python3 dev.py test browser'.",
+            pytrace=False,
+        )
+    yield from running_server(tmp_path_factory.mktemp("recent"), "--front-end-root", folder)
 
 
 @pytest.fixture(params=["classic", "nodes2"])
@@ -80,9 +106,9 @@ def page(server: ComfyServer, browser: Browser, nodes: str, web_folder: str, com
 
 
 @pytest.fixture
-def screenshots() -> Path:
-    """Where the tests leave pictures of what they saw."""
-    folder = ROOT / "out/browser"
+def screenshots(frontend: str) -> Path:
+    """Where the tests leave pictures of what they saw on this frontend."""
+    folder = ROOT / "out/browser" / frontend
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,46 +1,42 @@
-"""The shipped workflows: known nodes, links that resolve, our widgets at their defaults, fixed seeds."""
+"""The shipped workflows in a real ComfyUI: it knows their nodes, our widgets have its defaults, it serves the files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
-WORKFLOWS = sorted((Path(__file__).resolve().parents[2] / "workflows").glob("*.json"))
-NOTES = {"MarkdownNote", "Note"}
+from hosting.comfy_server import ComfyServer
+from tests.unit.workflow_files import NOTES, WORKFLOWS, read
+
+WIDGETS = ("FLOAT", "INT", "STRING", "BOOLEAN", "COMBO")
+every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
-@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
-def workflow(request):
-    return json.loads(request.param.read_text(encoding="utf-8"))
-
-
-def test_every_node_is_known(server, workflow):
+@every_workflow
+def test_every_node_is_known(server: ComfyServer, path: Path) -> None:
     known = server.object_info().keys() | NOTES
-    assert {node["type"] for node in workflow["nodes"]} <= known
+    assert {node["type"] for node in read(path)["nodes"]} <= known
 
 
-def test_links_resolve_and_types_agree(workflow):
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    for link, source, slot, target, place, kind in workflow["links"]:
-        assert link in nodes[source]["outputs"][slot]["links"]
-        assert nodes[target]["inputs"][place]["link"] == link
-        assert kind in nodes[target]["inputs"][place]["type"].split(",")
-    linked = {entry["link"] for node in nodes.values() for entry in node.get("inputs", [])} - {None}
-    assert linked == {link[0] for link in workflow["links"]}
+@every_workflow
+def test_our_widgets_have_their_defaults(server: ComfyServer, path: Path) -> None:
+    info = server.object_info()
+    ours = [node for node in read(path)["nodes"] if node["properties"].get("cnr_id") == "fastcache"]
+    assert ours
+    for node in ours:
+        inputs = info[node["type"]]["input"]
+        specs = [spec for part in ("required", "optional") for spec in inputs.get(part, {}).values()]
+        defaults = [spec[1]["default"] for spec in specs if isinstance(spec[0], list) or spec[0] in WIDGETS]
+        assert node["widgets_values"] == defaults
 
 
-def test_our_widgets_have_their_defaults(server, workflow):
-    info = server.object_info()["FastCache"]["input"]["required"]
-    defaults = [spec[1]["default"] for spec in info.values() if "default" in spec[1]]
-    ours = [node for node in workflow["nodes"] if node["type"] == "FastCache"]
-    assert ours and all(node["widgets_values"] == defaults for node in ours)
-
-
-def test_seeds_are_fixed_and_our_nodes_name_their_pack(workflow):
-    for node in workflow["nodes"]:
-        if node["type"] == "KSampler":
-            assert node["widgets_values"][1] == "fixed"
-        if node["type"] in ("FastCache", "FastCachePreview"):
-            assert node["properties"]["cnr_id"] == "fastcache"
+def test_templates_are_listed_and_served(server: ComfyServer) -> None:
+    templates = server.get("/workflow_templates")
+    (pack,) = (pack for pack, names in templates.items() if WORKFLOWS[0].stem in names)
+    assert sorted(templates[pack]) == [path.stem for path in WORKFLOWS]
+    for path in WORKFLOWS:
+        for file in (path, path.with_suffix(".jpg")):
+            served = server.process.fetch(f"/api/workflow_templates/{quote(pack)}/{file.name}")
+            assert served == file.read_bytes()

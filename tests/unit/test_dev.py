@@ -99,6 +99,25 @@ def test_stamp_holds_until_requirements_change(
     assert not installation._has_requirements()
 
 
+def test_second_frontend_is_fetched_for_browser_tests_only(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(self: Installation, *arguments: str) -> None:
+        with install.zipfile.ZipFile(Path(arguments[-2]) / "frontend.whl", "w") as wheel:
+            wheel.writestr("comfyui_frontend_package/static/index.html", arguments[-1])
+            wheel.writestr("comfyui_frontend_package/__init__.py", "")
+
+    monkeypatch.setattr(Installation, "_pip", download)
+    assert len(installation.steps(browser=True)) == len(installation.steps()) + 1
+    step = installation.steps(browser=True)[-1]
+    assert not step.done()
+    for _ in range(2):  # the second time takes the place of the first
+        step.act()
+        assert step.done()
+        assert [path.name for path in installation.frontend.iterdir()] == ["index.html"]
+    assert (installation.frontend / "index.html").read_text() == install.FRONTEND_WHEEL
+
+
 def test_failed_download_is_tried_again_then_told(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,7 +57,7 @@ def test_at_its_own_threshold_a_replay_says_what_the_run_did(rule, level, thresh
 
 @pytest.mark.parametrize("rule", ["significance", "change"])
 def test_with_thresholds_along_the_schedule(rule):
-    report = recorded(0.1, rule=rule, threshold_curve=(0.05, 0.9, 0.3))
+    report = recorded(0.1, rule=rule, threshold_curve=(0.5, 9, 3))
     assert len(set(report["thresholds"]["block"])) > 3
     check_own(report)
 

@@ -59,7 +59,7 @@ export function blockWhatIf(report, threshold) {
   const problem = whyNot(report);
   if (problem !== null) return problem;
   const measured = /** @type {Measured} */ (report);
-  return summary(replay(measured, always(measured, threshold), measured.thresholds.token));
+  return summary(replay(measured, scaled(measured, "block", threshold), scaled(measured, "token", null)));
 }
 
 /**
@@ -72,12 +72,19 @@ export function tokenWhatIf(report, threshold) {
   if (problem !== null) return problem;
   const measured = /** @type {Measured} */ (report);
   if (!measured.saliency) return "The token selector was off, so that changes of tokens were not recorded.";
-  return summary(replay(measured, measured.thresholds.block, always(measured, threshold)));
+  return summary(replay(measured, scaled(measured, "block", null), scaled(measured, "token", threshold)));
 }
 
-/** @param {Measured} report @param {number} threshold @returns {number[]} the same at every evaluation */
-function always(report, threshold) {
-  return new Array(report.evaluations).fill(threshold);
+/**
+ * @param {Measured} report
+ * @param {"block" | "token"} kind
+ * @param {number | null} threshold null: as it was
+ * @returns {number[]} the thresholds of all evaluations; factors along the schedule stay what they were
+ */
+export function scaled(report, kind, threshold) {
+  const [then, held] = [report[`${kind}Threshold`], report.thresholds[kind]];
+  if (threshold === null) return held.map((value) => value ?? 0);
+  return held.map((value) => threshold * (value && then ? value / then : Number(!then)));
 }
 
 /** @param {WhatIf} answer @returns {Outcome} */
@@ -93,8 +100,8 @@ function summary({ computed, computedFraction, errors, masks, left }) {
 
 /**
  * @param {Measured} report
- * @param {(number | null)[]} blockThresholds [evaluations]
- * @param {(number | null)[]} tokenThresholds [evaluations]
+ * @param {number[]} blockThresholds [evaluations]
+ * @param {number[]} tokenThresholds [evaluations]
  * @returns {WhatIf}
  */
 export function replay(report, blockThresholds, tokenThresholds) {
@@ -116,7 +123,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
       for (const site of sites) site.forget();
     }
     const seen = seeSites(sites, step, travelled, report.alphaQuantile);
-    const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation] ?? 0);
+    const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
     const mask = forced ? null : selected;
     const fraction = mask === null || fresh ? 1 : mostComputed(mask, tokens?.samples ?? 1);
@@ -283,7 +290,7 @@ function estimate(sites, seen, predicted, evaluation) {
 
 /** The token selector once more: the run's own thresholds tell where the tokens' changes were counted from. */
 class Tokens {
-  /** @param {Measured} report @param {(number | null)[]} thresholds */
+  /** @param {Measured} report @param {number[]} thresholds [evaluations] */
   constructor(report, thresholds) {
     const { saliency, tokens } = report;
     if (!saliency || !tokens) throw new Error("The report has no changes of tokens.");
@@ -295,7 +302,7 @@ class Tokens {
       byte === 0 ? 0 : saliency.threshold * Math.exp((byte - 127.5) / saliency.scale));
     this.rested = report.computed.map((row) => row.every((fraction) => fraction === 0));
     this.now = new Path(this.count, thresholds);
-    this.then = new Path(this.count, report.thresholds.token);
+    this.then = new Path(this.count, scaled(report, "token", null));
     this.changed = new Float64Array(this.count);
     this.evaluation = 0;
   }
@@ -336,7 +343,7 @@ class Tokens {
 
 /** When each token was computed last, under some thresholds. */
 class Path {
-  /** @param {number} count @param {(number | null)[]} thresholds [evaluations] */
+  /** @param {number} count @param {number[]} thresholds [evaluations] */
   constructor(count, thresholds) {
     this.thresholds = thresholds;
     this.age = new Int32Array(count);
@@ -347,7 +354,7 @@ class Path {
    * @param {number} samples */
   choose(evaluation, changed, { refreshInterval, minActive, maxActive }, samples) {
     const mask = new Uint8Array(changed.length);
-    const threshold = this.thresholds[evaluation] ?? 0;
+    const threshold = this.thresholds[evaluation];
     const tokens = changed.length / samples;
     const low = Math.max(1, roundEven(minActive * tokens));
     const high = Math.max(1, roundEven(maxActive * tokens));
