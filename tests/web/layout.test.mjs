@@ -69,7 +69,8 @@ test("room is left for the evaluations that are to come", () => {
   const report = readReport(sample());
   const { grid } = layoutMap(report, 400, 300, { ...VIEW, columns: 40 });
   assert.equal(grid.width, 2 * grid.cellWidth);
-  assert.ok(40 * grid.cellWidth <= 400 - grid.x);
+  assert.equal(grid.reserved, 40 * grid.cellWidth);
+  assert.ok(grid.x + grid.reserved <= 400);
 });
 
 test("parts of a cell fill it side by side", () => {

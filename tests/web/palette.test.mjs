@@ -5,7 +5,8 @@ import { channels, PALETTE_NAMES, PALETTES, shade } from "../../web/lib/palette.
 
 /** Relative luminance (WCAG). @param {string} hex */
 function luminance(hex) {
-  const [r, g, b] = channels(hex).map((value) => value / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+  const linear = (/** @type {number} */ c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const [r, g, b] = channels(hex).map((value) => linear(value / 255));
   return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 

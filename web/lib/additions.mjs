@@ -4,7 +4,7 @@
  * the report can still be shown.
  *
  * @typedef {(number | null)[]} Row
- * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency one byte a token: b stands for
+ * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a byte b of a token stands for
  *   threshold * exp((b - 128 + 0.5) / scale), 0 for none
  * @typedef {object} Additions
  * @property {string | null} rule
@@ -113,8 +113,9 @@ function complete(items) {
 
 /** @param {any} value @param {number} blocks @returns {[number, number][] | null} */
 function readSites(value, blocks) {
-  const isSite = (/** @type {any} */ site) => Array.isArray(site) && site.length === 2 && site.every(Number.isInteger) &&
-    0 <= site[0] && site[0] <= site[1] && site[1] < blocks;
+  const isBlock = (/** @type {any} */ block) => Number.isInteger(block) && 0 <= block && block < blocks;
+  const isSite = (/** @type {any} */ site) =>
+    Array.isArray(site) && site.length === 2 && site.every(isBlock) && site[0] <= site[1];
   return Array.isArray(value) && value.every(isSite) ? value : null;
 }
 
@@ -129,7 +130,8 @@ function sentences(indices, texts, count) {
   return row(indices, count)?.map((index) => (index === null ? null : text(texts?.[index]))) ?? null;
 }
 
-/** @param {any} value @param {number} evaluations @param {number} blocks @returns {Record<string, number[][]> | null} */
+/** @param {any} value @param {number} evaluations @param {number} blocks
+ * @returns {Record<string, number[][]> | null} */
 function readBranches(value, evaluations, blocks) {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return null;
   const isFraction = (/** @type {number | null} */ part) => part !== null && part >= 0 && part <= 1;

@@ -13,11 +13,12 @@
  */
 export function asIf(report, outcome) {
   const { tokens } = report;
-  const masks = outcome.masks ?? tokens?.masks.map((mask, e) => maskAsIf(mask, report.computed[e], outcome.computed[e]));
+  const { computed, computedFraction } = outcome;
+  const masks = outcome.masks ?? tokens?.masks.map((mask, e) => maskAsIf(mask, report.computed[e], computed[e]));
   return {
     ...report,
-    computed: outcome.computed,
-    computedFraction: outcome.computedFraction,
+    computed,
+    computedFraction,
     computedByBranch: null,
     tokens: tokens && masks ? { ...tokens, masks } : null,
   };

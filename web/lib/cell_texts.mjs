@@ -151,7 +151,8 @@ export function curveCaptions({ name, knob, dots, low, high }) {
  */
 export function whatIfText(report, knob, value, { computedFraction, error, left }) {
   const work = `${percent(computedFraction)} of block work (now ${percent(report.computedFraction)})`;
-  const worst = error && knob === "block_threshold" ? `estimated error ${significant(error.largest, 2)} (largest)` : null;
-  const rest = left !== undefined && knob === "token_threshold" ? `estimated change left ${significant(left, 2)}` : null;
-  return `${knob} ${significant(value, 3)}: ${work}, ${worst ?? rest ?? "an estimate"}`;
+  const tokens = knob === "token_threshold";
+  const price = tokens && left !== undefined ? `estimated change left ${significant(left, 2)}`
+    : !tokens && error ? `estimated error ${significant(error.largest, 2)} (largest)` : "an estimate";
+  return `${knob} ${significant(value, 3)}: ${work}, ${price}`;
 }

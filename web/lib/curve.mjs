@@ -48,7 +48,8 @@ function tokenCurve(report) {
   if (!saliency || !thresholds) return null;
   const [low, middle, high] = transposed(saliency.values.map((bytes) => quantiles(bytes, saliency)));
   const dots = evaluations(report).map(() => null);
-  return { low, middle, high, threshold: thresholds.token, dots, name: "squared change of tokens", knob: "token_threshold" };
+  const names = { name: "squared change of tokens", knob: "token_threshold" };
+  return { low, middle, high, threshold: thresholds.token, dots, ...names };
 }
 
 /** @param {SkipReport} report @returns {number[]} */
@@ -148,6 +149,8 @@ export function axisTicks(axis, span, room) {
     .flatMap((decade) => digits.map((digit) => Number(`${digit}e${decade}`)))
     .filter((value) => value >= axis.low && value <= axis.high)
     .map((value) => ({ value, y: yOf(axis, span, value) })));
-  const fits = (/** @type {{ y: number }[]} */ ticks) => ticks.every((tick, i) => i === 0 || ticks[i - 1].y - tick.y >= room);
-  return choices.find(fits) ?? choices[2].filter((_, i) => i % Math.ceil(choices[2].length / (span.height / room)) === 0);
+  const fits = (/** @type {{ y: number }[]} */ ticks) =>
+    ticks.every((tick, i) => i === 0 || ticks[i - 1].y - tick.y >= room);
+  const decadesApart = Math.ceil((choices[2].length * room) / span.height);
+  return choices.find(fits) ?? choices[2].filter((_, i) => i % decadesApart === 0);
 }

@@ -68,7 +68,8 @@ function drawAxes(ctx, { grid }, theme) {
 function drawGrid(ctx, report, { grid }, { palette }) {
   report.computed.forEach((row, evaluation) => row.forEach((_, block) => {
     const parts = partsOf(report, evaluation, block);
-    cellParts(grid, evaluation, block, parts.length).forEach((box, i) => drawCell(ctx, box, parts[i].fraction, palette));
+    const boxes = cellParts(grid, evaluation, block, parts.length);
+    boxes.forEach((box, i) => drawCell(ctx, box, parts[i].fraction, palette));
   }));
 }
 

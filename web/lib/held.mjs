@@ -59,7 +59,8 @@ export function expectedTogether(report, evaluation) {
   if (report.sites?.length === 1) return errors[0];
   const shares = sharesBefore(report, evaluation);
   if (shares === null) return null;
-  return errors.reduce((sum, error, i) => /** @type {number} */ (sum) + (error ?? 0) * (shares.get(sites[i][0]) ?? 0), 0);
+  const parts = errors.map((error, i) => (error ?? 0) * (shares.get(sites[i][0]) ?? 0));
+  return parts.reduce((sum, part) => sum + part, 0);
 }
 
 /**

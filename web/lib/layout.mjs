@@ -7,8 +7,9 @@
  * @typedef {import("./report.mjs").SkipReport} SkipReport
  * @typedef {import("./curve.mjs").Curve} Curve
  * @typedef {{ x: number, y: number, width: number, height: number }} Box
- * @typedef {Box & { cellWidth: number, cellHeight: number, rows: number[], ticks: number[],
- *   labels: { text: string, y: number, height: number }[] }} GridLayout `rows`: y of every block; `ticks`: evaluations
+ * @typedef {Box & { cellWidth: number, cellHeight: number, rows: number[], ticks: number[], reserved: number,
+ *   labels: { text: string, y: number, height: number }[] }} GridLayout `rows`: y of every block; `ticks`: evaluations;
+ *   `reserved`: the width with evaluations that are to come
  * @typedef {Box & { captionY: number, curve: Curve, axis: import("./curve.mjs").Axis,
  *   ticks: { value: number, y: number }[] }} CurveLayout
  * @typedef {{ x: number, y: number, sample: number, frame: number }} Tile
@@ -56,7 +57,7 @@ export function layoutMap(report, width, height, { frame, mode, columns = 0 }) {
   };
   const { grid, curve, bottom } = layoutGridAndCurve(report, left, curveOf(report, mode), columns);
   if (!report.tokens) return { legend, grid, curve, tokens: null };
-  const x = stacked ? grid.x : grid.x + grid.width + GAP;
+  const x = stacked ? grid.x : grid.x + grid.reserved + GAP;
   const captionY = stacked ? bottom + GAP : grid.y;
   const y = captionY + CAPTION;
   const room = { x, y, width: width - x - 1, height: height - y - 1 };
@@ -77,7 +78,7 @@ function layoutGridAndCurve(report, area, curve, columns) {
   if (!curve || !room) return { grid, curve: null, bottom: end };
   const y = end + CURVE_MARGIN.above;
   const height = Math.floor(Math.min(area.y + area.height - CURVE_MARGIN.below - y, MOST.curve));
-  return { grid, curve: layoutCurve(curve, { x: grid.x, y, width: grid.width, height }), bottom: y + height };
+  return { grid, curve: layoutCurve(curve, { x: grid.x, y, width: grid.reserved, height }), bottom: y + height };
 }
 
 /** @param {Curve} curve @param {Box} box @returns {CurveLayout} */
@@ -96,7 +97,8 @@ function layoutGrid(report, area, columns) {
   const longest = Math.max(...report.groups.map((group) => group.label.length), "evaluation".length);
   const gutter = Math.min(Math.ceil(longest * CHARACTER) + 12, 0.35 * area.width);
   const gaps = GROUP_GAP * Math.max(report.groups.length - 1, 0);
-  const cellWidth = cellSize(area.width - gutter - 1, Math.max(report.evaluations, columns), MAX_CELL.width);
+  const across = Math.max(report.evaluations, columns);
+  const cellWidth = cellSize(area.width - gutter - 1, across, MAX_CELL.width);
   const cellHeight = cellSize(area.height - gaps, report.blocks.length, MAX_CELL.height);
   const x = Math.ceil(gutter);
   const rows = [];
@@ -107,7 +109,8 @@ function layoutGrid(report, area, columns) {
     labels.push({ text: group.label, y, height: group.count * cellHeight });
   }
   const size = { width: report.evaluations * cellWidth, height: report.blocks.length * cellHeight + gaps };
-  return { x, y: area.y, ...size, cellWidth, cellHeight, rows, labels, ticks: ticks(report.evaluations, cellWidth) };
+  const marks = { rows, labels, ticks: ticks(report.evaluations, cellWidth), reserved: across * cellWidth };
+  return { x, y: area.y, ...size, cellWidth, cellHeight, ...marks };
 }
 
 /**

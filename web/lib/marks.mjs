@@ -25,7 +25,8 @@ export function drawCell(ctx, { x, y, width, height }, fraction, palette) {
   if (state === "partial") dotMark(ctx, cx, cy, Math.max(0.6 * reach, 1.5), palette.computed);
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} reach @param {string} colour */
+/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y
+ * @param {number} reach @param {string} colour */
 function strokeMark(ctx, x, y, reach, colour) {
   ctx.strokeStyle = colour;
   ctx.lineWidth = 1;
@@ -35,7 +36,8 @@ function strokeMark(ctx, x, y, reach, colour) {
   ctx.stroke();
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y @param {number} radius @param {string} colour */
+/** @param {CanvasRenderingContext2D} ctx @param {number} x @param {number} y
+ * @param {number} radius @param {string} colour */
 export function dotMark(ctx, x, y, radius, colour) {
   ctx.fillStyle = colour;
   ctx.beginPath();

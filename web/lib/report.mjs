@@ -108,7 +108,8 @@ function readTokens(tokens, evaluations) {
 
 /** @param {any} mask @param {number} count @returns {Uint8Array} */
 function decodeMask(mask, count) {
-  expect(typeof mask === "string" && mask.length % 4 === 0 && BASE64.test(mask), "A token mask of the report is not base64.");
+  expect(typeof mask === "string" && mask.length % 4 === 0 && BASE64.test(mask),
+    "A token mask of the report is not base64.");
   return decodeBits(mask, count);
 }
 

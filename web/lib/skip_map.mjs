@@ -37,7 +37,7 @@ const OWN_KEYS = new Set([" ", "Enter", "Home", "End", "PageUp", "PageDown",
 export class SkipMap {
   /**
    * @param {object} [options]
-   * @param {(kind: Kind, value: number) => string} [options.apply] writes a threshold to the graph; its sentence is shown
+   * @param {(kind: Kind, value: number) => string} [options.apply] writes a threshold to the graph, and says so
    */
   constructor({ apply } = {}) {
     this.apply = apply ?? null;

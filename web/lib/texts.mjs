@@ -40,7 +40,8 @@ export function partsOf({ computed, computedByBranch }, evaluation, block) {
 export function totalsText(report) {
   const times = `${report.seconds.toFixed(2)} s (overhead ${report.overheadSeconds.toFixed(2)} s)`;
   const count = `${report.evaluations} ${report.evaluations === 1 ? "evaluation" : "evaluations"}`;
-  return [workText(report), ...(report.evaluations ? [count] : []), times, `cache ${megabytes(report.cacheBytes)}`].join(", ");
+  const cache = `cache ${megabytes(report.cacheBytes)}`;
+  return [workText(report), ...(report.evaluations ? [count] : []), times, cache].join(", ");
 }
 
 /**
