@@ -70,11 +70,10 @@ def sites_of(run: dict, blocks: int) -> list[int]:
 
 def weighted_sum(values: Numbers, weights: Numbers) -> Numbers:
     """Sum [evaluations] of values [evaluations, sites] by their part in all weights; what is unknown adds nothing."""
-    known = np.isfinite(values)
     weights = _usable(weights)
-    total = weights.sum(axis=1)
-    summed = np.divide((np.nan_to_num(values) * weights).sum(axis=1), total, out=np.zeros(len(values)), where=total > 0)
-    return np.where(known.any(axis=1), summed, np.nan)
+    total = np.where(np.isfinite(values).any(axis=1), weights.sum(axis=1), 0.0)
+    nothing = np.full(len(values), np.nan)
+    return np.divide((np.nan_to_num(values) * weights).sum(axis=1), total, out=nothing, where=total > 0)
 
 
 def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
@@ -83,9 +82,10 @@ def weighted_mean(values: Numbers, weights: Numbers) -> Numbers:
 
 
 def _usable(weights: Numbers) -> Numbers:
-    """Weights with 0 for unknown ones; equal ones at evaluations of which none is known, as in old reports."""
-    found = np.nan_to_num(weights)
-    return np.where(found.sum(axis=1, keepdims=True) > 0, found, 1.0)
+    """Weights with 0 for unknown ones; equal ones where there is nothing to weigh, or no weight in the whole report."""
+    if weights.shape[1] == 1 or not np.isfinite(weights).any():
+        return np.ones_like(weights)
+    return np.nan_to_num(weights)
 
 
 def last_before(values: Numbers) -> Numbers:

@@ -65,13 +65,14 @@ def test_tokens_of_a_batch_are_shaded_by_the_share_of_samples() -> None:
 
 
 def blank_report(evaluations: int, blocks: int = 1) -> dict:
-    """All computed, nothing measured, no token maps."""
+    """All computed, nothing measured, no token maps, and only what the oldest reports have."""
+    told = ("schema", "blocks", "reasons", "reason_texts", "notes", "seconds", "cache_bytes_peak", "computed_fraction")
     report = sample_report(0, blocks, evaluations)
-    nothing = [[None] * blocks for _ in range(evaluations)]
-    return report | {
+    return {key: report[key] for key in told} | {
+        "run": {},
         "computed": [[1.0] * blocks] * evaluations,
-        "change": nothing,
-        "error_realised": nothing,
+        "change": [[None] * blocks] * evaluations,
+        "error_realised": [[None] * blocks] * evaluations,
         "tokens": {"grid": [0, 0, 0], "samples": 0, "computed": [""] * evaluations},
     }
 
