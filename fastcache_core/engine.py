@@ -369,7 +369,7 @@ class Run:
         configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
         thresholds = configs[0].threshold, configs[1].threshold
         step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
-        self.report.decided(step, decision.forced, thresholds, saliency)
+        self.report.decided(step, decision.held, decision.forced, thresholds, saliency)
 
     def _report_errors(self) -> None:
         for evaluation, site, error, size in self.decider.realised:

@@ -40,6 +40,7 @@ class EvaluationRecord:
     tokens_masks: list[Tensor] = field(default_factory=list)
     # What decisions rested on, for the view that was decided about first (docs/report.md).
     step: float | None = None
+    held: float | None = None
     forced: int | None = None
     size: list[float | None] = field(default_factory=list)
     thresholds: tuple[float, float] | None = None
@@ -108,13 +109,18 @@ class Report:
         return self.reason_texts.index(sentence)
 
     def decided(
-        self, step: float | None, forced: str | None, thresholds: tuple[float, float], saliency: Tensor | None
+        self,
+        step: float | None,
+        held: float | None,
+        forced: str | None,
+        thresholds: tuple[float, float],
+        saliency: Tensor | None,
     ) -> None:
         """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
         record = self.evaluations[-1]
         if record.thresholds is not None:
             return
-        record.step, record.thresholds = step, thresholds
+        record.step, record.held, record.thresholds = step, held, thresholds
         record.forced = None if forced is None else self._reason(forced)
         if saliency is not None:
             self._saliencies += saliency.numel()
@@ -231,6 +237,7 @@ class Report:
             "error_realised": [[finite(c) for c in e.error] for e in self.evaluations],
             "size": [[finite(c) for c in e.size] for e in self.evaluations],
             "step": [finite(e.step) for e in self.evaluations],
+            "held": [finite(e.held) for e in self.evaluations],
             "forced": [e.forced for e in self.evaluations],
             "thresholds": {
                 name: [None if e.thresholds is None else e.thresholds[i] for e in self.evaluations]
