@@ -1,5 +1,5 @@
 // @ts-check
-/** Styles of the preview's and the comparison's element. Rules lie under a class, colours are the theme's or the data's. */
+/** Styles of the preview's and the comparison's element; rules lie under a class, colours are the theme's or data's. */
 
 export const CLASS = "fastcache-skip-map";
 /** Nodes 2.0 (frontend 1.32) gives the free height of a node to widgets that hold an element of this class. */
