@@ -223,16 +223,12 @@ def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, 
     page.screenshot(path=screenshots / f"video_{nodes}.png")
 
 
-@pytest.mark.parametrize("size", [(300, 300), (1200, 900)], ids=["small", "large"])
+@pytest.mark.parametrize("size", [(330, 400), (1230, 1010)], ids=["small", "large"])
 def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int], screenshots: Path) -> None:
     """Nothing lies outside the element, whatever its size; another palette and theme are taken up."""
     report = sample_report()
     name = "small" if size[0] < 400 else "large"
-    preview.element.evaluate(
-        "(element, [width, height]) => Object.assign(element.style, { width: `${width}px`, height: `${height}px`, "
-        "minWidth: `${width}px`, flex: 'none', position: 'absolute', left: 0, top: 0, zIndex: 9 })",
-        list(size),
-    )
+    preview.mount(*size)
     preview.call("setReport", report)
     preview.call("tryThreshold", 0.12)
     preview.page.wait_for_timeout(100)
@@ -245,7 +241,7 @@ def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int
     }""")
     assert outside == []
     assert preview.element.query_selector(".threshold").is_visible() and preview.layout(report)["tokens"]
-    preview.element.screenshot(path=screenshots / f"{name}_{nodes}.png")
+    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
     preview.call("setPalette", "greyscale")
     preview.call("resetTrial")
     assert preview.cells(report)[0][0] == [[210, 210, 210]]
@@ -255,5 +251,5 @@ def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int
     assert preview.data["palette"] == "amber and blue"
     preview.page.wait_for_timeout(300)
     preview.call("refresh")
-    preview.element.screenshot(path=screenshots / f"{name}_light_{nodes}.png")
+    preview.page.screenshot(path=screenshots / f"{name}_light_{nodes}.png")
     preview.page.evaluate(setting, "dark")
