@@ -31,6 +31,7 @@ from .report import SALIENCY_SCALE, SCHEMA
 from .significance import EXPONENT, TINY
 from .sites import Site
 from .state import Lead
+from .thresholds import HIGHEST
 from .tokens import choose_active
 
 ANY = Facts(index=0, is_last=False, in_window=True)  # what is forced is known from the report
@@ -87,7 +88,8 @@ def scaled(report: dict[str, Any], kind: str, threshold: float | None) -> list[f
     then, held = report["run"][f"{kind}_threshold"], report["thresholds"][kind]
     if threshold is None:
         return [value or 0.0 for value in held]
-    return [threshold * (value / then if value and then else float(not then)) for value in held]
+    factors = [value / then if value and then else float(not then) for value in held]
+    return [min(threshold * factor, HIGHEST) for factor in factors]
 
 
 class _Replay:

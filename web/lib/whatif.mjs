@@ -23,9 +23,9 @@
  * @property {number | null} own its own threshold
  */
 
-/** fastcache_core/significance.py and report.py have the same numbers; a test compares them. */
+/** fastcache_core/significance.py and thresholds.py have the same numbers; a test compares them. */
 export const CONSTANTS = Object.freeze({
-  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2,
+  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10,
 });
 const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
 /** Rules that hold something against a threshold. */
@@ -84,7 +84,7 @@ export function tokenWhatIf(report, threshold) {
 export function scaled(report, kind, threshold) {
   const [then, held] = [report[`${kind}Threshold`], report.thresholds[kind]];
   if (threshold === null) return held.map((value) => value ?? 0);
-  return held.map((value) => threshold * (value && then ? value / then : Number(!then)));
+  return held.map((value) => Math.min(threshold * (value && then ? value / then : Number(!then)), CONSTANTS.highest));
 }
 
 /** @param {WhatIf} answer @returns {Outcome} */
@@ -149,47 +149,48 @@ class Site {
     this.own = own.length ? Math.min(.../** @type {number[]} */ (own)) : null;
     this.difficulty = difficultyOf(report, first);
     this.sizes = between(report.size.map((row) => row[first] ?? null));
-    this.forget();
+    this.known = unknown();
   }
 
   forget() {
-    this.computedAt = NaN;
-    this.skips = 0;
-    this.size = 0;
-    this.count = 0;
-    this.mean = 0;
-    this.variance = 0;
-    this.weights = 0;
+    this.known = unknown();
   }
 
   /** @param {boolean} predicted @param {number} travelled */
   advance(predicted, travelled) {
-    this.skips = predicted ? this.skips + 1 : 0;
-    if (!predicted) this.computedAt = travelled;
+    const { known } = this;
+    known.skips = predicted ? known.skips + 1 : 0;
+    if (!predicted) known.computedAt = travelled;
   }
 
   /** ErrorStatistics.update. @param {number} evaluation @param {number | null} change */
   learn(evaluation, change) {
     const value = this.difficulty[evaluation];
     if (!change || value === null) return;
-    this.size = this.sizes[evaluation] ?? 0;
-    const weight = this.count ? forgetting : 1;
-    const off = value - this.mean;
-    this.mean += weight * off;
-    this.variance = (1 - weight) * (this.variance + weight * off ** 2);
-    this.weights = (1 - weight) ** 2 * this.weights + weight ** 2;
-    this.count += 1;
+    const { known } = this;
+    known.size = this.sizes[evaluation] ?? 0;
+    const weight = known.count ? forgetting : 1;
+    const off = value - known.mean;
+    known.mean += weight * off;
+    known.variance = (1 - weight) * (known.variance + weight * off ** 2);
+    known.weights = (1 - weight) ** 2 * known.weights + weight ** 2;
+    known.count += 1;
   }
 
   /** ErrorStatistics.bound. @param {number} change @param {number} z quantile of the normal distribution */
   bound(change, z) {
-    if (this.count === 0) return null;
-    const n = 1 / this.weights;
+    const { count, mean, variance, weights } = this.known;
+    if (count === 0) return null;
+    const n = 1 / weights;
     const degrees = priorWeight + n - 1;
-    const variance = (priorWeight * priorSpread ** 2 + n * this.variance) / degrees;
-    const spread = studentQuantile(z, degrees) * Math.sqrt(variance * (1 + this.weights));
-    return Math.exp(this.mean + spread) * Math.max(change, tiny) ** exponent;
+    const spread = Math.sqrt(((priorWeight * priorSpread ** 2 + n * variance) / degrees) * (1 + weights));
+    return Math.exp(mean + studentQuantile(z, degrees) * spread) * Math.max(change, tiny) ** exponent;
   }
+}
+
+/** What is known of a site at first: SiteRecord. `computedAt`: how far the state had come when it was computed. */
+function unknown() {
+  return { computedAt: NaN, skips: 0, size: 0, count: 0, mean: 0, variance: 0, weights: 0 };
 }
 
 /** @param {number} z of the normal distribution @param {number} degrees @returns {number} the same of Student's t */
@@ -205,14 +206,15 @@ function studentQuantile(z, degrees) {
 
 /** @param {Site[]} sites @param {number | null} step @param {number} travelled @param {number} z @returns {Seen[]} */
 function seeSites(sites, step, travelled, z) {
-  const total = sites.reduce((sum, site) => sum + site.size, 0) || 1;
+  const total = sites.reduce((sum, { known }) => sum + known.size, 0) || 1;
   return sites.map((site) => {
-    if (step === null || Number.isNaN(site.computedAt)) {
+    const { computedAt, size, skips } = site.known;
+    if (step === null || Number.isNaN(computedAt)) {
       return { change: null, error: null, share: 1, skips: 0, own: site.own };
     }
-    const change = travelled - site.computedAt;
-    const share = sites.length > 1 ? site.size / total : 1;
-    return { change, error: site.bound(change, z), share, skips: site.skips, own: site.own };
+    const change = travelled - computedAt;
+    const share = sites.length > 1 ? size / total : 1;
+    return { change, error: site.bound(change, z), share, skips, own: site.own };
   });
 }
 
@@ -251,7 +253,7 @@ export function between(values) {
   return values.map((value, i) => {
     if (value !== null || known.length === 0) return value;
     const after = known.find((k) => k > i) ?? known[known.length - 1];
-    const before = known.findLast((k) => k < i) ?? after;
+    const before = known.filter((k) => k < i).pop() ?? after;
     const [a, b] = [/** @type {number} */ (values[before]), /** @type {number} */ (values[after])];
     return before === after ? a : a + ((b - a) * (i - before)) / (after - before);
   });
