@@ -17,7 +17,7 @@ export function sample() {
     image_share: [0.9, 0.9, 0.9],
     tokens: {
       ...olderSample().tokens,
-      saliency: { threshold: 0.02, scale: 16, values: [null, btoa("\x90\x70\x70\x70\x90\x70\x90\x70\x70\x90\x70\x90")] },
+      saliency: { threshold: 0.02, scale: 16, values: [null, btoa("\x90ppp\x90p\x90pp\x90p\x90")] },
     },
   };
 }
@@ -34,7 +34,9 @@ export function olderSample() {
     error_realised: [[null, null, null], [null, 0.0123, null]],
     tokens: { grid: [1, 2, 3], samples: 2, computed: [btoa("\xff\xf0"), btoa("\x8a\x50")] },
     reasons: [[0, 0, 0], [1, 2, null]],
-    reason_texts: ["computed: warm-up", "predicted: sum of expected errors within 0.05", "computed: some tokens changed"],
+    reason_texts: [
+      "computed: warm-up", "predicted: sum of expected errors within 0.05", "computed: some tokens changed",
+    ],
     notes: [],
     seconds: { total: 3.41, overhead: 0.02 },
     cache_bytes_peak: 12_400_000,

@@ -4,8 +4,8 @@
  * the report can still be shown.
  *
  * @typedef {(number | null)[]} Row
- * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a byte b of a token stands for
- *   threshold * exp((b - 128 + 0.5) / scale), 0 for none
+ * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a token's byte b stands
+ *   for threshold * exp((b - 128 + 0.5) / scale), 0 for none
  * @typedef {object} Additions
  * @property {string | null} rule
  * @property {string | null} level
