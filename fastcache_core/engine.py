@@ -373,9 +373,7 @@ class Run:
 
     def _report_errors(self) -> None:
         for evaluation, site, error, size in self.decider.realised:
-            record = self.report.evaluations[evaluation]
-            for block in site.blocks:
-                record.error[block], record.size[block] = error, size
+            self.report.measured(evaluation, site.blocks, error, size)
         self.decider.realised = []
 
     def _record(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision, action: Action) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,8 @@ class EvaluationRecord:
     # What decisions rested on, for the view that was decided about first (docs/report.md).
     step: float | None = None
     held: float | None = None
+    off_by: float = 0.0  # measured errors, each times the size of its site's work; and those sizes
+    sizes: float = 0.0
     forced: int | None = None
     size: list[float | None] = field(default_factory=list)
     thresholds: tuple[float, float] | None = None
@@ -126,6 +128,14 @@ class Report:
             self._saliencies += saliency.numel()
             kept = self._saliencies <= MOST_SALIENCIES
             record.saliency = quantised(saliency, self.saliency_threshold) if kept else None
+
+    def measured(self, evaluation: int, blocks: Iterable[int], error: float, size: float) -> None:
+        """By how much predicting these blocks would have been off, relative to the size of their work."""
+        record = self.evaluations[evaluation]
+        for block in blocks:
+            record.error[block], record.size[block] = error, size
+        record.off_by += error * size
+        record.sizes += size
 
     def count(
         self, block: int, fraction: float, rows: int, done: float, full: float, image_share: float, kinds: Sequence[str]
@@ -238,6 +248,7 @@ class Report:
             "size": [[finite(c) for c in e.size] for e in self.evaluations],
             "step": [finite(e.step) for e in self.evaluations],
             "held": [finite(e.held) for e in self.evaluations],
+            "realised": [finite(e.off_by / e.sizes) if e.sizes else None for e in self.evaluations],
             "forced": [e.forced for e in self.evaluations],
             "thresholds": {
                 name: [None if e.thresholds is None else e.thresholds[i] for e in self.evaluations]

@@ -101,7 +101,7 @@ def test_branches_that_were_treated_alike_are_not_split() -> None:
 
 def curve_report(values: list[float | None], threshold: float, **more: object) -> dict:
     """One block, and what was held against its threshold; cells are 28 pixels wide."""
-    changes = {"change": [[value] for value in values], "error_realised": [[None] for _ in values]}
+    changes = {"held": values, "realised": [None for _ in values]}
     report = blank_report(len(values)) | changes | more
     return report | {"run": {"rule": "change", "block_threshold": threshold}}
 
@@ -143,7 +143,7 @@ def test_forced_evaluations_have_another_ground() -> None:
 
 
 def test_realised_errors_are_rings() -> None:
-    with_error = curve_report([0.1, 0.1], 0.1) | {"error_realised": [[None], [0.02]]}
+    with_error = curve_report([0.1, 0.1], 0.1) | {"realised": [None, 0.02]}
     pixels = [below_the_grid(report)[:120, 28:56] for report in (curve_report([0.1, 0.1], 0.1), with_error)]
     assert (pixels[0] != pixels[1]).any()
     lowest = [places(one, TEXT)[0].max() for one in pixels]
