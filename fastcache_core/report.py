@@ -148,8 +148,9 @@ class Report:
         record.computed[block] += fraction * rows
         record.rows[block] += rows
         for kind in kinds:
-            empty = np.zeros_like(record.rows), np.zeros_like(record.rows)
-            computed, counted = record.of_branch.setdefault(kind, empty)
+            if kind not in record.of_branch:
+                record.of_branch[kind] = np.zeros_like(record.rows), np.zeros_like(record.rows)
+            computed, counted = record.of_branch[kind]
             computed[block] += fraction * rows / len(kinds)
             counted[block] += rows / len(kinds)
         self.work_done += done
