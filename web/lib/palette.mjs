@@ -11,6 +11,9 @@ export const PALETTE = Object.freeze({
   mark: "#7fa8d1",
 });
 
+export const DEFAULT_PALETTE = "amber and blue";
+export const PALETTE_NAMES = Object.freeze([DEFAULT_PALETTE, "greyscale"]);
+
 /**
  * Colour of a cell of which a fraction was computed.
  * @param {number} fraction 0 (predicted) to 1 (computed)

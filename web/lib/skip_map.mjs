@@ -15,7 +15,9 @@ import { cellText, EMPTY, evaluationText, stateOf, summaryText, tokenText, total
 
 /** Shows one report at a time; `setReport` replaces it, `dispose` may be called more than once. */
 export class SkipMap {
-  constructor() {
+  /** @param {{ apply: (kind: "block" | "token", value: number) => string }} options */
+  constructor({ apply }) {
+    this.apply = apply;
     /** @type {SkipReport | null} */
     this.report = null;
     this.selected = 0;
@@ -70,9 +72,26 @@ export class SkipMap {
     this.show("report", this.report.evaluations ? "" : why);
   }
 
+  /** @param {unknown} value a report that grows */
+  setLive(value) {
+    this.report = readReport(value);
+    if (!this.chosen) this.selected = this.report.evaluations - 1;
+    this.show("live", "");
+  }
+
+  /** @param {string[][]} urls */
+  setImages(urls) {
+    this.element.dataset.images = urls.flat().join(" ");
+  }
+
+  /** @param {string} name */
+  setPalette(name) {
+    this.element.dataset.palette = name;
+  }
+
   /**
    * Put the element into one of its states and draw it.
-   * @param {"empty" | "report" | "error"} state
+   * @param {"empty" | "report" | "error" | "live"} state
    * @param {string} message in place of the map; empty to draw the map
    */
   show(state, message) {
