@@ -45,7 +45,7 @@ app.registerExtension({
       options: [...PALETTE_NAMES],
       defaultValue: DEFAULT_PALETTE,
       // Also called when the setting is registered, before there is a graph.
-      onChange: guarded((value, before) => before !== undefined && everyMap((map) => map.setPalette?.(value))),
+      onChange: guarded((value, before) => before !== undefined && everyMap((map) => map.setPalette(value))),
     },
   ],
   setup: guarded(() => {
@@ -91,7 +91,7 @@ function addSkipMap(node) {
   const map = new SkipMap({
     apply: (kind, value) => apply(kind, value) ?? "The threshold could not be changed; the browser's console says why.",
   });
-  map.setPalette?.(setting(COLOURS));
+  map.setPalette(setting(COLOURS));
   maps.set(node, map);
   const options = { getMinHeight: () => MIN_HEIGHT };
   const widget = addElement(node, "skip_map", "fastcache_skip_map", map.element, options, FIRST_SIZE);
@@ -135,7 +135,7 @@ function showOutput(node, output) {
   if (map && output?.fastcache_report) {
     live.end(map);
     map.setReport(output.fastcache_report[0]);
-    map.setImages?.((output.fastcache_images ?? []).map((/** @type {any[]} */ frames) => frames.map(urlOf)));
+    map.setImages((output.fastcache_images ?? []).map((/** @type {any[]} */ frames) => frames.map(urlOf)));
   }
   const text = node && texts.get(node);
   if (text && output?.text) text.textContent = output.text[0];
