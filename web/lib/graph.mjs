@@ -60,15 +60,15 @@ export function applyThreshold(root, preview, kind, value, canvas) {
     const names = found.map(nameOf).join(" and ");
     return `Nothing was changed: this preview shows ${names}. Set the threshold there.`;
   }
-  const place = holder(found[0], kind);
-  const { widget: own } = HELD[kind];
-  const name = place.node === found[0].node ? own : "threshold";
-  const widget = place.node.widgets?.find((/** @type {any} */ w) => w.name === name);
+  const holder = holderOf(found[0], kind);
+  const name = holder.node === found[0].node ? HELD[kind].widget : "threshold";
+  const { place, widget, giver } = held(holder, name);
+  const told = `${name} of ${nameOf(holder)}`;
+  if (giver) return `Nothing was changed: ${told} comes from ${nameOf(giver)}. Set it there.`;
   if (!widget) return `Nothing was changed: ${nameOf(place)} has no ${name}. Set it where its value comes from.`;
-  const giver = origin(place.node, inputIndex(place.node, name), place.hosts);
-  if (giver) return `Nothing was changed: ${name} of ${nameOf(place)} comes from ${nameOf(giver)}. Set it there.`;
   setWidget(place.node, widget, value, canvas);
-  return `${name} of ${nameOf(place)} is now ${widget.value}; run again to use it.`;
+  const where = place.node === holder.node ? "" : `, on ${nameOf(place)}`;
+  return `${told} is now ${widget.value}${where}; run again to use it.`;
 }
 
 /**
@@ -160,10 +160,27 @@ function inputIndex(node, name) {
   return node.inputs.findIndex((/** @type {any} */ input) => input.name === name);
 }
 
-/** Where a FastCache node's threshold stands: in the node on the socket that takes its place, else in itself.
+/** Which node has a FastCache node's threshold: the one on the socket that takes its place, else the node itself.
  * @param {Output} fastCache @param {Kind} kind @returns {Output} */
-function holder({ node, slot, hosts }, kind) {
+function holderOf({ node, slot, hosts }, kind) {
   return origin(node, inputIndex(node, HELD[kind].socket), hosts) ?? { node, slot, hosts };
+}
+
+/**
+ * Where the value of a widget stands: in itself, on the subgraph's node if it was promoted to that, or in what is
+ * linked to it.
+ * @param {Output} place @param {string} name of the widget, and of the input that it may have
+ * @returns {{ place: Output, widget: any, giver: Output | null }}
+ */
+function held(place, name) {
+  const { node, hosts } = place;
+  const slot = inputIndex(node, name);
+  const link = linkTo(node.graph, node.id, slot);
+  const host = link?.originIsIoNode ? hosts.at(-1) : null;
+  if (host) return held({ node: host, slot: 0, hosts: hosts.slice(0, -1) }, host.inputs[link.origin_slot].name);
+  const called = node.inputs[slot]?.widget?.name ?? name;
+  const widget = node.widgets?.find((/** @type {any} */ candidate) => candidate.name === called);
+  return { place, widget, giver: follow(node.graph, link, hosts) };
 }
 
 /** @param {any} node @param {any} widget @param {number} value @param {any} canvas */
