@@ -143,7 +143,8 @@ test("a preview finds a FastCache in a subgraph, and names it by its path", () =
 test("a widget that was promoted to its subgraph's node is set there", () => {
   const source = fastCache(4);
   const inner = graph([source], [["in", 0, 4, 0], ["in", 1, 4, 3], [4, 0, "out", 0]]);
-  const host = node(2, "Subgraph", ["model MODEL", "strength FLOAT"], { subgraph: inner, widgets: [widget("strength")] });
+  const inputs = ["model MODEL", "strength FLOAT"];
+  const host = node(2, "Subgraph", inputs, { subgraph: inner, widgets: [widget("strength")] });
   const [number, shown] = [node(5, "PrimitiveFloat", []), preview(7)];
   const root = graph([host, number, shown], [[2, 0, 7, 0]]);
   assert.equal(apply(root, shown),
