@@ -92,7 +92,8 @@ BRANCH = """([steps, threshold]) => {
         const copy = LiteGraph.createNode(kind);
         app.graph.add(copy);
         copy.pos = [source.pos[0], source.pos[1] + 900];
-        source.widgets.forEach((widget, i) => { if (widget.serialize !== false) copy.widgets[i].value = widget.value; });
+        const saved = source.widgets.filter((widget) => widget.serialize !== false);
+        saved.forEach((widget, i) => { copy.widgets[i].value = widget.value; });
         source.inputs.forEach((input, slot) => {
             const link = source.getInputLink(slot);
             if (!link) return;
