@@ -12,7 +12,7 @@ export const PALETTE = Object.freeze({
 });
 
 export const DEFAULT_PALETTE = "amber and blue";
-export const PALETTE_NAMES = Object.freeze([DEFAULT_PALETTE, "greyscale"]);
+export const PALETTE_NAMES = Object.freeze([DEFAULT_PALETTE, "mint and plum", "greyscale"]);
 
 /**
  * Colour of a cell of which a fraction was computed.
