@@ -50,6 +50,10 @@ app.registerExtension({
   ],
   setup: guarded(() => {
     api.addEventListener(EVENT, guarded(({ detail }) => showStep(detail)));
+    api.addEventListener("executed", guarded(({ detail }) => {
+      const map = mapOf(detail.display_node ?? detail.node);
+      if (map) live.end(map, detail.prompt_id);
+    }));
     for (const end of ["execution_error", "execution_interrupted"]) {
       api.addEventListener(end, guarded(({ detail }) => everyMap((map) => live.interrupt(map, detail.prompt_id))));
     }
@@ -75,6 +79,11 @@ function root() {
 /** @param {string} id @returns {any} the value of one of our settings */
 function setting(id) {
   return app.extensionManager.setting.get(id);
+}
+
+/** @param {string} id execution id of a node @returns {SkipMap | undefined} */
+function mapOf(id) {
+  return maps.get(nodeByExecutionId(root(), id));
 }
 
 /** @param {(map: SkipMap) => void} then */
@@ -133,7 +142,6 @@ function zoomGraph(event) {
 function showOutput(node, output) {
   const map = node && maps.get(node);
   if (map && output?.fastcache_report) {
-    live.end(map);
     map.setReport(output.fastcache_report[0]);
     map.setImages((output.fastcache_images ?? []).map((/** @type {any[]} */ frames) => frames.map(urlOf)));
   }
@@ -152,8 +160,7 @@ function showStep(detail) {
   if (!step || !setting(LIVE)) return;
   if (step.workflow !== null && step.workflow !== root().id) return; // another tab's, whose nodes may have the same ids
   for (const id of step.nodes) {
-    const node = nodeByExecutionId(root(), id);
-    const map = node && maps.get(node);
+    const map = mapOf(id);
     if (map) live.show(map, step);
     else warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${id}.`);
   }

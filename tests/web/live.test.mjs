@@ -97,12 +97,13 @@ test("a map grows once for all messages that came before it is drawn", () => {
 test("what comes after the report is left out, and another run begins anew", () => {
   const { map, live, shown, draw } = mapped();
   live.show(map, step({ evaluation: 0 }));
-  live.end(map);
+  live.end(map, "prompt");
   draw();
   live.show(map, step({ evaluation: 1 }));
+  live.show(map, step({ evaluation: 0, run: "before this one" }));
   draw();
   assert.deepEqual(shown, [["images", 0]]);
-  live.show(map, step({ evaluation: 0, run: "another" }));
+  live.show(map, step({ evaluation: 0, run: "another", prompt_id: "another" }));
   draw();
   assert.deepEqual(shown.at(-1), ["live", 1]);
 });

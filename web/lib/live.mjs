@@ -173,6 +173,8 @@ export class LiveMaps {
     this.later = later;
     /** @type {WeakMap<LiveMap, { report: LiveReport, ended: boolean, due: boolean }>} */
     this.shown = new WeakMap();
+    /** The prompt whose report a map got last. @type {WeakMap<LiveMap, string>} */
+    this.over = new WeakMap();
   }
 
   /**
@@ -181,6 +183,7 @@ export class LiveMaps {
    * @param {Step} step
    */
   show(map, step) {
+    if (this.over.get(map) === step.promptId) return;
     let now = this.shown.get(map);
     if (now?.report.run === step.run) {
       now.report.add(step);
@@ -201,8 +204,13 @@ export class LiveMaps {
     if (!now.ended) map.setLive(now.report.toReport());
   }
 
-  /** The map shows a report; what still comes of the same run is older. @param {LiveMap} map */
-  end(map) {
+  /**
+   * The preview's turn came in a prompt: its map shows the report, and what still comes of that prompt is older.
+   * @param {LiveMap} map
+   * @param {string} promptId
+   */
+  end(map, promptId) {
+    this.over.set(map, promptId);
     const now = this.shown.get(map);
     if (now) now.ended = true;
   }
