@@ -96,6 +96,7 @@ class Run:
         self._entries: Streams = {}
         self._probed: Tensor | None = None
         self._computing = 0.0
+        self.observer: Callable[[int, Report], None] | None = None
 
     # The host calls these, from the outside in.
 
@@ -131,6 +132,8 @@ class Run:
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
         self._evaluation, self._passing = None, range(0)
+        if self.observer:
+            self.observer(len(self.report.evaluations) - 1, self.report)
 
     def finish(self) -> None:
         """The run is over; read what is still on the device."""
