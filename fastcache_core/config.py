@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from .defaults import Defaults
-from .thresholds import parse_thresholds
+from .thresholds import HIGHEST, parse_thresholds
 
 RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
 PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
@@ -29,6 +30,12 @@ def _check_integer(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} is {value:g}, but it must be a whole number from {low} to {high}.")
 
 
+def _check_curve(threshold: float, curve: tuple[float, ...]) -> None:
+    for place, factor in enumerate(curve, 1):
+        what = f"threshold_curve times threshold, number {place} of {len(curve)},"
+        _check_number(what, threshold * factor if isinstance(factor, int | float) else factor, 0, HIGHEST)
+
+
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, but it must be one of: {', '.join(choices)}.")
@@ -39,6 +46,7 @@ class BlockCacheConfig:
     """When a block's work is predicted instead of computed, and how.
 
     threshold: up to which blocks are predicted. Higher is faster and less faithful; 0 switches the block cache off.
+    threshold_curve: factors on the threshold, spread evenly over the steps and linear in between; none: 1 throughout.
     rule: what is held against the threshold (policies.py).
         significance: the error that predicting makes, summed over what is predicted in an evaluation, relative to the
             blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
@@ -72,9 +80,11 @@ class BlockCacheConfig:
     max_consecutive_skips: int = 3
     damping: float | None = None
     min_steps: int = 0
+    threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_number("block_threshold", self.threshold, 0, 10)
+        _check_number("block_threshold", self.threshold, 0, HIGHEST)
+        _check_curve(self.threshold, self.threshold_curve)
         _check_choice("rule", self.rule, RULES)
         _check_number("alpha", self.alpha, 0.001, 0.999)
         _check_integer("interval", self.interval, 1, 1000)
@@ -93,6 +103,10 @@ class BlockCacheConfig:
             )
 
     @property
+    def highest_threshold(self) -> float:
+        return self.threshold * max(self.threshold_curve, default=1.0)
+
+    @property
     def fixed_damping(self) -> float | None:
         """The damping of every extrapolation, None where it is found while sampling."""
         return 0.0 if self.predictor == "reuse" else self.damping
@@ -104,6 +118,7 @@ class TokenSelectorConfig:
 
     threshold: a token is active when the squared change of its hidden state since it was last computed exceeds this
         fraction of the tokens' mean squared norm. Higher is faster and less faithful; 0 switches the selector off.
+    threshold_curve: as in the block cache.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token is computed again after at most this many evaluations.
     context: what active tokens attend to: `all_tokens`, the static ones through keys and values kept from when they
@@ -115,9 +130,11 @@ class TokenSelectorConfig:
     max_active: float = 1.0
     refresh_interval: int = 6
     context: str = "all_tokens"
+    threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_number("token_threshold", self.threshold, 0, 10)
+        _check_number("token_threshold", self.threshold, 0, HIGHEST)
+        _check_curve(self.threshold, self.threshold_curve)
         _check_number("min_active", self.min_active, 0, 1)
         _check_number("max_active", self.max_active, 0, 1)
         _check_integer("refresh_interval", self.refresh_interval, 1, 1000)
@@ -127,6 +144,10 @@ class TokenSelectorConfig:
                 f"min_active ({self.min_active:g}) is above max_active ({self.max_active:g}); "
                 "lower the one or raise the other."
             )
+
+    @property
+    def highest_threshold(self) -> float:
+        return self.threshold * max(self.threshold_curve, default=1.0)
 
 
 @dataclass(frozen=True)
@@ -153,8 +174,14 @@ class FastCacheConfig:
         """The settings that a report repeats."""
         return {
             "rule": self.block_cache.rule,
+            "alpha": self.block_cache.alpha,
+            "alpha_quantile": NormalDist().inv_cdf(1 - self.block_cache.alpha),  # for readers without statistics
             "block_threshold": self.block_cache.threshold,
             "token_threshold": self.token_selector.threshold,
+            "max_consecutive_skips": self.block_cache.max_consecutive_skips,
+            "min_active": self.token_selector.min_active,
+            "max_active": self.token_selector.max_active,
+            "refresh_interval": self.token_selector.refresh_interval,
         }
 
     def completed(self, defaults: Defaults) -> FastCacheConfig:
@@ -169,6 +196,6 @@ class FastCacheConfig:
     @property
     def off_reason(self) -> str | None:
         """Why these settings can skip nothing, or None."""
-        if self.block_cache.threshold == 0 and self.token_selector.threshold == 0:
+        if self.block_cache.highest_threshold == 0 and self.token_selector.highest_threshold == 0:
             return "Switched off: block_threshold and token_threshold are both 0. Raise one of them to skip work."
         return None

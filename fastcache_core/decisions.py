@@ -8,22 +8,25 @@ what was measured at the evaluation before come to the host together.
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from .config import FastCacheConfig
-from .policies import Facts, SiteFacts, reasons_to_compute, why_predicted
+from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from .policies import Facts, SiteFacts, guard, reasons_to_compute, why_predicted
 from .predictors import Damping, Offset
 from .signals import TINY, relative_change, token_saliency
 from .sites import Cut, Site
 from .state import Lead, SiteRecord, TokenAnchors
-from .thresholds import parse_thresholds, thresholds_of
+from .thresholds import along_schedule, parse_thresholds, thresholds_of
 from .tokens import active_indices, choose_active
+
+Settings = TypeVar("Settings", BlockCacheConfig, TokenSelectorConfig)
 
 
 class SiteDecision(NamedTuple):
@@ -43,17 +46,25 @@ class SiteDecision(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None."""
+    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None.
+
+    forced: why everything is computed, whatever the thresholds, or None.
+    """
 
     sites: dict[Site, SiteDecision]
     active: Tensor | None = None
     mask: Tensor | None = None
+    forced: str | None = None
 
 
 class Entered(NamedTuple):
-    """What is known when a view's first block is reached. step: relative change since the evaluation before."""
+    """What is known when a view's first block is reached. step: relative change since the evaluation before.
+
+    saliency [samples, tokens]: of tokens, of which those in the mask are to be computed; None where none are selected.
+    """
 
     lead: Lead | None
+    saliency: Tensor | None
     mask: Tensor | None
     step: float | None
     fewest: int
@@ -72,11 +83,12 @@ class Measurement:
 
 
 class Realised(NamedTuple):
-    """A measurement that was read: relative error of a prediction that was not needed."""
+    """A measurement that was read: relative error of a prediction that was not needed, norm of the site's work."""
 
     evaluation: int
     site: Site
     error: float
+    size: float
 
 
 @dataclass
@@ -97,9 +109,9 @@ class Decider:
         self.config, self.cut, self.sigma_window = config, cut, sigma_window
         ranges = parse_thresholds(config.block_cache.block_thresholds)
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
-        self.selecting = config.token_selector.threshold > 0
-        self.steps = len(sigmas) - 1
-        self.last_sigma = min(sigmas[:-1], default=0.0)
+        self.selecting = config.token_selector.highest_threshold > 0
+        self.schedule = list(sigmas[:-1])  # the last sigma is where the last step leads
+        self.last_sigma = min(self.schedule, default=0.0)
         self.leads: dict[Hashable, Lead] = {}
         self.measurements: list[Measurement] = []  # to be read at the next synchronisation
         self.realised: list[Realised] = []  # read, for the report
@@ -114,6 +126,20 @@ class Decider:
     def nbytes(self) -> int:
         return sum(lead.nbytes for lead in self.leads.values())
 
+    def block_cache(self, evaluation: Evaluation) -> BlockCacheConfig:
+        """The settings that hold at this evaluation, whose sigma was read."""
+        return self._along(self.config.block_cache, evaluation)
+
+    def token_selector(self, evaluation: Evaluation) -> TokenSelectorConfig:
+        """The same for the token selector."""
+        return self._along(self.config.token_selector, evaluation)
+
+    def _along(self, config: Settings, evaluation: Evaluation) -> Settings:
+        if not config.threshold_curve:
+            return config
+        factor = along_schedule(config.threshold_curve, self.schedule, float(evaluation.sigma))
+        return dataclasses.replace(config, threshold=factor * config.threshold, threshold_curve=())
+
     @staticmethod
     def key(view: Hashable, h: Tensor) -> Hashable:
         return (view, *h.shape)
@@ -123,8 +149,11 @@ class Decider:
 
         change: relative change of what is looked at instead of the entry state, if anything is.
         """
-        lead = self.leads.get(self.key(view, h))
-        mask = self._active(lead, h) if select and lead is not None and lead.anchors is not None else None
+        lead, saliency, mask = self.leads.get(self.key(view, h)), None, None
+        if select and lead is not None and lead.anchors is not None:
+            saliency = token_saliency(h, lead.anchors.hidden)
+            # A threshold that follows sigma costs a second synchronisation: sigma has to be read first.
+            mask = choose_active(saliency, lead.anchors.age, self.token_selector(evaluation))
         wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
         if change is not None:
             wanted["change"] = change
@@ -135,7 +164,8 @@ class Decider:
             wanted |= {"fewest": active.amin(), "most": active.amax()}
         found = self._read(wanted, h.device)
         evaluation.sigma = found.get("sigma", evaluation.sigma)
-        return Entered(lead, mask, found.get("change"), round(found.get("fewest", 0)), round(found.get("most", 0)))
+        fewest, most = round(found.get("fewest", 0)), round(found.get("most", 0))
+        return Entered(lead, saliency, mask, found.get("change"), fewest, most)
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
         """The evaluation's decision for this view, once what was measured has been read."""
@@ -143,14 +173,18 @@ class Decider:
         lead = entered.lead or self._new_lead(h)
         self.leads[key] = lead
         lead.travelled += entered.step or 0.0
+        config = self.block_cache(evaluation)
         facts = self._facts(evaluation, h)
-        decision = self._decision(facts, lead, entered, self._decide_sites(facts, lead, entered.step))
+        forced = guard(facts, config)
+        if forced is None:
+            decision = self._decision(evaluation, entered, self._decide_sites(facts, config, lead, entered.step))
+        else:
+            seen = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
+            sites = zip(self.cut.predictable, seen, strict=True)
+            decision = Decision({site: self._site_decision(lead, site, s, forced) for site, s in sites}, forced=forced)
         self._advance(evaluation, lead, h, decision)
         evaluation.decisions[key] = decision
         return decision
-
-    def _active(self, lead: Lead, h: Tensor) -> Tensor:
-        return choose_active(token_saliency(h, lead.anchors.hidden), lead.anchors.age, self.config.token_selector)
 
     def _read(self, wanted: dict[str, Tensor], device: torch.device) -> dict[str, float]:
         """Bring scalars to the host, all at once; learn from what they tell."""
@@ -181,7 +215,7 @@ class Decider:
         for (view, site, evaluation), parts in together.items():
             measurements, errors, sizes = zip(*parts, strict=True)
             error = sum(errors) / (sum(sizes) + TINY)
-            self.realised.append(Realised(evaluation, site, error))
+            self.realised.append(Realised(evaluation, site, error, sum(sizes)))
             lead = self.leads.get(view)  # forgotten where the run was switched off
             record = None if lead is None else lead.sites.get(site)
             if record is not None:
@@ -211,56 +245,69 @@ class Decider:
             elements=h[0].numel(),
         )
 
-    def _decide_sites(self, facts: Facts, lead: Lead, step: float | None) -> dict[Site, SiteDecision]:
-        config, sites = self.config.block_cache, self.cut.predictable
-        records = [lead.sites.get(site) for site in sites]
-        total = sum(record.size for record in records if record is not None) or 1.0
-        known = [self._site_facts(*pair, lead, step, total) for pair in zip(sites, records, strict=True)]
-        decisions = {}
-        for site, record, seen, why in zip(
-            sites, records, known, reasons_to_compute(facts, known, config), strict=True
-        ):
-            damping, anchor = (0.0, -1) if record is None else (record.damping.value, record.computed_at)
-            reason = why or why_predicted(config, seen.threshold)
-            decisions[site] = SiteDecision(why is None, reason, seen.change, seen.error, damping, anchor)
-        return decisions
+    def _decide_sites(
+        self, facts: Facts, config: BlockCacheConfig, lead: Lead, step: float | None
+    ) -> dict[Site, SiteDecision]:
+        sites = self.cut.predictable
+        known = site_facts(lead, sites, step, config.alpha, self.thresholds)
+        reasons = reasons_to_compute(facts, known, config)
+        return {
+            site: self._site_decision(lead, site, seen, why or why_predicted(config, seen.threshold), why is None)
+            for site, seen, why in zip(sites, known, reasons, strict=True)
+        }
 
-    def _site_facts(
-        self, site: Site, record: SiteRecord | None, lead: Lead, step: float | None, total: float
-    ) -> SiteFacts:
-        own = [self.thresholds[block] for block in site.blocks if block in self.thresholds]
-        facts = SiteFacts(None, step, None, 1.0, 0, min(own, default=None))
-        if record is None or step is None:
-            return facts
-        change = lead.travelled - record.travelled
-        error = record.errors.bound(change, self.config.block_cache.alpha)
-        share = record.size / total if len(self.cut.predictable) > 1 else 1.0
-        return facts._replace(change=change, error=error, share=share, skips=record.skips)
-
-    def _decision(self, facts: Facts, lead: Lead, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
+    def _decision(self, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
         """Add the selection of tokens, for blocks that are computed."""
-        mask, warm = entered.mask, facts.index >= self.config.block_cache.warmup_evaluations
-        if mask is None or not warm or facts.is_last or not facts.in_window:
+        if entered.mask is None:
             return Decision(sites)
-        if entered.fewest == mask.shape[1]:
-            reason = f"computed: every token changed more than {self.config.token_selector.threshold:g}"
+        if entered.fewest == entered.mask.shape[1]:
+            reason = f"computed: every token changed more than {self.token_selector(evaluation).threshold:g}"
             return Decision({s: d if d.predict else d._replace(reason=reason) for s, d in sites.items()})
-        return Decision(sites, active_indices(mask, entered.most), mask)
+        return Decision(sites, active_indices(entered.mask, entered.most), entered.mask)
+
+    @staticmethod
+    def _site_decision(lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool = False) -> SiteDecision:
+        record = lead.sites.get(site)
+        damping, anchor = (0.0, -1) if record is None else (record.damping.value, record.computed_at)
+        return SiteDecision(predict, reason, seen.change, seen.error, damping, anchor)
 
     def _new_lead(self, h: Tensor) -> Lead:
         return Lead(None, TokenAnchors.fresh(h) if self.selecting else None)
 
     def _advance(self, evaluation: Evaluation, lead: Lead, h: Tensor, decision: Decision) -> None:
         """What the next decision is to rest on."""
-        fixed = self.config.block_cache.fixed_damping
-        for site, done in decision.sites.items():
-            record = lead.sites.setdefault(site, SiteRecord(Damping(fixed)))
-            record.skips = record.skips + 1 if done.predict else 0
-            if not done.predict:
-                record.computed_at, record.travelled = evaluation.index, lead.travelled
+        predicted = {site: done.predict for site, done in decision.sites.items()}
+        advance_sites(lead, evaluation.index, predicted, self.config.block_cache.fixed_damping)
         if not self.cut.probe:
             lead.entry = h.clone()
         if lead.anchors is not None:
-            computed = not all(done.predict for done in decision.sites.values())
+            computed = not all(predicted.values())
             some = decision.mask if computed else None
             lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)
+
+
+def site_facts(
+    lead: Lead, sites: Sequence[Site], step: float | None, alpha: float, own_thresholds: Mapping[int, float]
+) -> list[SiteFacts]:
+    """What a rule is told of every site; step: relative change since the evaluation before, which lead knows of."""
+    records = [lead.sites.get(site) for site in sites]
+    total = sum(record.size for record in records if record is not None) or 1.0
+    known = []
+    for site, record in zip(sites, records, strict=True):
+        own = min((own_thresholds[block] for block in site.blocks if block in own_thresholds), default=None)
+        if record is None or step is None:
+            known.append(SiteFacts(None, step, None, 1.0, 0, own))
+            continue
+        change = lead.travelled - record.travelled
+        share = record.size / total if len(sites) > 1 else 1.0
+        known.append(SiteFacts(change, step, record.errors.bound(change, alpha), share, record.skips, own))
+    return known
+
+
+def advance_sites(lead: Lead, evaluation: int, predicted: Mapping[Site, bool], damping: float | None) -> None:
+    """Count what was predicted, and where what was not left the lead."""
+    for site, skipped in predicted.items():
+        record = lead.sites.setdefault(site, SiteRecord(Damping(damping)))
+        record.skips = record.skips + 1 if skipped else 0
+        if not skipped:
+            record.computed_at, record.travelled = evaluation, lead.travelled

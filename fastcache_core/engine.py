@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
-from .decisions import Decider, Decision, Evaluation, Measurement, SiteDecision
+from .decisions import Decider, Decision, Entered, Evaluation, Measurement, SiteDecision
 from .defaults import Defaults, by_rule
 from .memory import IMAGE, Memory
 from .profile import Profile
@@ -75,13 +75,17 @@ class Run:
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
         self.state = RunState()
         self.report = Report(list(blocks))
-        self.report.run = {"level": self.cut.level, "predictor": self.memory.predictor, **config.describe()}
-        self.report.run |= {"steps": self.decider.steps, "defaults": dataclasses.asdict(defaults)}
+        self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
+        self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
+        self.report_cut()
+        self.report.own_thresholds = self.decider.thresholds
+        self.report.saliency_threshold = config.token_selector.highest_threshold
         for problem in self.decider.problems:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
+        self._kinds: Sequence[str] = ()
         self._turn, self._reached = 0, set[int]()
         self._branches: list[Branch] = []
         self._view: Hashable = None
@@ -100,12 +104,15 @@ class Run:
         self._evaluation = Evaluation(len(self.report.evaluations), sigma)
         self.report.begin()
 
-    def begin_call(self, branches: Sequence[Hashable], views: Sequence[Hashable] = ()) -> None:
-        """A model call starts: the branches its batch is made of, in equal parts, and the view of each.
+    def begin_call(
+        self, branches: Sequence[Hashable], views: Sequence[Hashable] = (), kinds: Sequence[str] = ()
+    ) -> None:
+        """A model call starts: the branches its batch is made of, in equal parts, the view of each, and its name.
 
         No branches: the call is none of ours, and its blocks are run as they are.
         """
-        self._called, self._turn = (list(branches), list(views)), -1
+        self._called, self._turn, self._kinds = (list(branches), list(views)), -1, kinds
+        self.report.branches.update(kinds)
         self.begin_turn()
 
     def begin_turn(self) -> None:
@@ -207,12 +214,17 @@ class Run:
             return self._everything_computed()
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
-        return self.decider.decide(self._evaluation, self._view, lead, entered)
+        decision = self.decider.decide(self._evaluation, self._view, lead, entered)
+        self._report_decision(entered, decision)
+        return decision
 
     def _everything_computed(self) -> Decision:
         self._evaluation.sigma = float(self._evaluation.sigma)
         self.report.evaluations[-1].sigma = self._evaluation.sigma
-        return Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, f"computed: {self.safety.off}")))
+        why = f"computed: {self.safety.off}"
+        decision = Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, why)), forced=why)
+        self._report_decision(None, decision)
+        return decision
 
     def _lead(self, call: BlockCall) -> Tensor:
         """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
@@ -347,10 +359,23 @@ class Run:
 
     # Reporting.
 
+    def report_cut(self) -> None:
+        """What is decided about at once, from now on."""
+        run, level = self.report.run, self.cut.level
+        run |= {"level": level, "levels": [*run["levels"], level]}
+        run["sites"] = [[site.first, site.last] for site in self.cut.predictable]
+
+    def _report_decision(self, entered: Entered | None, decision: Decision) -> None:
+        configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
+        thresholds = configs[0].threshold, configs[1].threshold
+        step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
+        self.report.decided(step, decision.forced, thresholds, saliency)
+
     def _report_errors(self) -> None:
-        for evaluation, site, error in self.decider.realised:
+        for evaluation, site, error, size in self.decider.realised:
+            record = self.report.evaluations[evaluation]
             for block in site.blocks:
-                self.report.evaluations[evaluation].error[block] = error
+                record.error[block], record.size[block] = error, size
         self.decider.realised = []
 
     def _record(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision, action: Action) -> None:
@@ -365,7 +390,8 @@ class Run:
         per_query = rows * (24 * width**2 + 4 * length * width)
         for block in site.blocks if action is Action.PREDICT else (call.index,):
             self.report.explain(block, decided.reason, decided.change, decided.error)
-            self.report.count(block, chosen / tokens, rows, per_query * queries, per_query * length)
+            done, full = per_query * queries, per_query * length
+            self.report.count(block, chosen / tokens, rows, done, full, tokens / length, self._kinds)
         if action is not Action.PREDICT:
             samples = rows // len(self._branches)
             self.report.mark_tokens((samples, tokens), decision.mask if action is Action.PARTIAL else None)

@@ -53,15 +53,13 @@ Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None
 
 
 def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
-    """Reasons to compute that hold for every rule and site."""
+    """Reasons to compute that hold for every rule, site and threshold."""
     if facts.index < config.warmup_evaluations:
         return f"computed: warm-up, the first {config.warmup_evaluations} evaluations"
     if not facts.in_window:
         return "computed: outside start_percent and end_percent"
     if facts.is_last:
         return "computed: the last evaluation always is"
-    if config.threshold == 0:
-        return "computed: the block cache is off (block_threshold is 0)"
     return None
 
 
@@ -142,10 +140,9 @@ MEASURES = {
 
 
 def reasons_to_compute(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
-    """For every site the reason to compute it, or None to predict it."""
-    everywhere = guard(facts, config)
-    if everywhere is not None:
-        return [everywhere] * len(sites)
+    """For every site the reason to compute it, or None to predict it; `guard` has nothing against predicting."""
+    if config.threshold == 0:
+        return ["computed: the block cache is off (block_threshold is 0)"] * len(sites)
     answers = [guard_site(site, config) for site in sites]
     open_sites = [i for i, answer in enumerate(answers) if answer is None]
     rule = RULES[config.rule](facts, [sites[i] for i in open_sites], config)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 SCHEMA = "fastcache.report/1"
+# Saliencies are reported as bytes: 128 and above are above the threshold, each more is by a factor of e^(1/scale).
+SALIENCY_SCALE = 16
+MOST_SALIENCIES = 2_000_000  # of all evaluations; a report would be too large for a browser otherwise
 # Reasons that hold in every run, which therefore do not explain why a run skipped nothing.
 UNTELLING = ("computed: warm-up", "computed: the last evaluation", "computed: the first block is")
 # Measures that are reported as error_expected; others are changes.
@@ -33,6 +38,14 @@ class EvaluationRecord:
     tokens_shape: tuple[int, int] | None = None
     tokens_all: bool = False
     tokens_masks: list[Tensor] = field(default_factory=list)
+    # What decisions rested on, for the view that was decided about first (docs/report.md).
+    step: float | None = None
+    forced: int | None = None
+    size: list[float | None] = field(default_factory=list)
+    thresholds: tuple[float, float] | None = None
+    saliency: Tensor | None = None
+    # As `computed` and `rows`, of the calls of each kind of branch.
+    of_branch: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def computed_tokens(self, shape: tuple[int, int]) -> np.ndarray:
         """Boolean [samples, tokens]: computed by at least one block."""
@@ -56,16 +69,23 @@ class Report:
     notes: list[str] = field(default_factory=list)
     failed: bool = False  # a note tells of something that should not happen
     grid: tuple[int, int, int] = (0, 0, 0)
-    branches: list[str] = field(default_factory=list)
+    branches: set[str] = field(default_factory=set)
+    own_thresholds: dict[int, float] = field(default_factory=dict)
+    saliency_threshold: float = 0.0  # around which saliencies are told apart
     work_done: float = 0.0
     work_full: float = 0.0
     seconds_total: float = 0.0
     seconds_overhead: float = 0.0
     cache_bytes_peak: int = 0
 
+    def __post_init__(self) -> None:
+        self._work, self._image_work = np.zeros(len(self.blocks)), np.zeros(len(self.blocks))
+        self._saliencies = 0
+
     def begin(self) -> None:
         n = len(self.blocks)
-        self.evaluations.append(EvaluationRecord(None, np.zeros(n), np.zeros(n), *([None] * n for _ in range(4))))
+        record = EvaluationRecord(None, np.zeros(n), np.zeros(n), *([None] * n for _ in range(4)), size=[None] * n)
+        self.evaluations.append(record)
 
     def know_grid(self, grid: tuple[int, int, int]) -> None:
         """How the tokens lie, as (frames, rows, columns); of several calls the first one counts."""
@@ -79,18 +99,47 @@ class Report:
         """Store why a block of the current evaluation was computed or predicted; the first call of it counts."""
         record = self.evaluations[-1]
         if record.reason[block] is None:
-            if reason not in self.reason_texts:
-                self.reason_texts.append(reason)
-            record.reason[block] = self.reason_texts.index(reason)
+            record.reason[block] = self._reason(reason)
             record.change[block], record.expected[block] = change, expected
 
-    def count(self, block: int, fraction: float, rows: int, done: float, full: float) -> None:
-        """One call of a block: the fraction of tokens computed, rows of the batch, floating-point operations."""
+    def _reason(self, sentence: str) -> int:
+        if sentence not in self.reason_texts:
+            self.reason_texts.append(sentence)
+        return self.reason_texts.index(sentence)
+
+    def decided(
+        self, step: float | None, forced: str | None, thresholds: tuple[float, float], saliency: Tensor | None
+    ) -> None:
+        """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
+        record = self.evaluations[-1]
+        if record.thresholds is not None:
+            return
+        record.step, record.thresholds = step, thresholds
+        record.forced = None if forced is None else self._reason(forced)
+        if saliency is not None:
+            self._saliencies += saliency.numel()
+            kept = self._saliencies <= MOST_SALIENCIES
+            record.saliency = quantised(saliency, self.saliency_threshold) if kept else None
+
+    def count(
+        self, block: int, fraction: float, rows: int, done: float, full: float, image_share: float, kinds: Sequence[str]
+    ) -> None:
+        """One call of a block: the fraction of tokens computed, rows of the batch, floating-point operations.
+
+        image_share: image tokens, as a part of the block's. kinds: names of the branches in the batch.
+        """
         record = self.evaluations[-1]
         record.computed[block] += fraction * rows
         record.rows[block] += rows
+        for kind in kinds:
+            empty = np.zeros_like(record.rows), np.zeros_like(record.rows)
+            computed, counted = record.of_branch.setdefault(kind, empty)
+            computed[block] += fraction * rows / len(kinds)
+            counted[block] += rows / len(kinds)
         self.work_done += done
         self.work_full += full
+        self._work[block] += full
+        self._image_work[block] += full * image_share
 
     def mark_tokens(self, shape: tuple[int, int], mask: Tensor | None) -> None:
         """A block computed the tokens of a boolean mask [samples, tokens], or all of them when it is None."""
@@ -109,10 +158,16 @@ class Report:
         return self.work_done / self.work_full if self.work_full else 1.0
 
     def _computed(self) -> list[list[float]]:
-        # A block that was never reached in an evaluation (another patch replaced it) counts as computed elsewhere.
-        pairs = [(e.computed, e.rows) for e in self.evaluations]
-        fractions = [np.divide(done, rows, out=np.ones_like(rows), where=rows > 0) for done, rows in pairs]
-        return [fraction.round(4).tolist() for fraction in fractions]
+        return [fractions(e.computed, e.rows) for e in self.evaluations]
+
+    def _computed_by_branch(self) -> dict[str, list[list[float]]]:
+        """The same for every kind of branch, where they differ."""
+        whole, none = self._computed(), (np.zeros(len(self.blocks)),) * 2
+        kinds = {
+            kind: [fractions(*e.of_branch.get(kind, none)) for e in self.evaluations]
+            for kind in sorted(self.branches)
+        }  # fmt: skip
+        return kinds if any(computed != whole for computed in kinds.values()) else {}
 
     def why_nothing(self) -> str | None:
         """The sentence for a run in which no work was skipped, or None."""
@@ -147,13 +202,22 @@ class Report:
         packed = [np.packbits(e.computed_tokens(shape).reshape(-1)) for e in self.evaluations]
         return shape[0], [base64.b64encode(bits.tobytes()).decode() for bits in packed]
 
+    def _saliency(self) -> dict[str, Any] | None:
+        """Bytes of every evaluation that has some; None where there are none, or there were too many to keep."""
+        values = [e.saliency for e in self.evaluations]
+        if self._saliencies > MOST_SALIENCIES or all(value is None for value in values):
+            return None
+        packed = [None if v is None else base64.b64encode(v.cpu().numpy().tobytes()).decode() for v in values]
+        return {"threshold": self.saliency_threshold, "scale": SALIENCY_SCALE, "values": packed}
+
     def to_json(self) -> dict[str, Any]:
         samples, bits = self._token_bits()
         run = {"family": None, "level": None, "predictor": None, "steps": None, **self.run}
         run |= {
             "sampler_evaluations": len(self.evaluations),
-            "sigmas": [finite(e.sigma, 6) for e in self.evaluations],
-            "branches": self.branches,
+            "sigmas": [finite(e.sigma) for e in self.evaluations],
+            "branches": sorted(self.branches),
+            "own_thresholds": [self.own_thresholds.get(block) for block in range(len(self.blocks))],
             "samples": samples,
             "tokens": math.prod(self.grid),
         }
@@ -165,7 +229,17 @@ class Report:
             "change": [[finite(c) for c in e.change] for e in self.evaluations],
             "error_expected": [[finite(c) for c in e.expected] for e in self.evaluations],
             "error_realised": [[finite(c) for c in e.error] for e in self.evaluations],
-            "tokens": {"grid": list(self.grid), "samples": samples, "computed": bits},
+            "size": [[finite(c) for c in e.size] for e in self.evaluations],
+            "step": [finite(e.step) for e in self.evaluations],
+            "forced": [e.forced for e in self.evaluations],
+            "thresholds": {
+                name: [None if e.thresholds is None else e.thresholds[i] for e in self.evaluations]
+                for i, name in enumerate(("block", "token"))
+            },
+            "work": [finite(part) for part in part_of(self._work, self._work.sum())],
+            "image_share": [finite(part) for part in part_of(self._image_work, self._work)],
+            "tokens": {"grid": list(self.grid), "samples": samples, "computed": bits, "saliency": self._saliency()},
+            "computed_by_branch": self._computed_by_branch(),
             "reasons": [e.reason for e in self.evaluations],
             "reason_texts": self.reason_texts,
             "notes": [*self.notes, *filter(None, [self.why_nothing()])],
@@ -175,9 +249,26 @@ class Report:
         }
 
 
-def finite(number: float | None, digits: int = 5) -> float | None:
-    """A rounded number, or None for what JSON cannot carry."""
-    return round(number, digits) if number is not None and math.isfinite(number) else None
+def fractions(computed: np.ndarray, rows: np.ndarray) -> list[float]:
+    """Computed tokens over all. A block that was never reached (another patch replaced it) was computed elsewhere."""
+    return [round(part, 4) for part in part_of(computed, rows)]
+
+
+def part_of(work: np.ndarray, whole: np.ndarray) -> list[float]:
+    """Of nothing, everything."""
+    return np.divide(work, whole, out=np.ones_like(work), where=np.broadcast_to(whole > 0, work.shape)).tolist()
+
+
+def finite(number: float | None) -> float | None:
+    """A number of six significant digits, or None for what JSON cannot carry."""
+    return float(f"{number:.6g}") if number is not None and math.isfinite(number) else None
+
+
+def quantised(saliency: Tensor, threshold: float) -> Tensor:
+    """Saliencies [samples, tokens] as bytes around the threshold: 128 is just above it."""
+    levels = (SALIENCY_SCALE * torch.log(saliency / threshold)).floor().clamp(-128, 127)
+    above = saliency > threshold
+    return (torch.where(above, levels.clamp(min=0), levels.clamp(max=-1)) + 128).to(torch.uint8)
 
 
 def log_line(report: dict[str, Any]) -> str:

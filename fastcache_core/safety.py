@@ -32,7 +32,7 @@ class Safety:
         self._checked = False
 
     def _why_off(self) -> str | None:
-        steps, least = self.run.decider.steps, self.run.config.block_cache.min_steps
+        steps, least = len(self.run.decider.schedule), self.run.config.block_cache.min_steps
         return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 
     def begin_call(self) -> None:
@@ -116,7 +116,7 @@ class Safety:
             return
         self.run.cut.cut(level)
         self.run.state.clear()
-        self.run.report.run["level"] = level
+        self.run.report_cut()
         if why:
             self.run.report.note(why)
 

@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PART = re.compile(r"(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?\s*:\s*(?P<value>\S+)")
+import numpy as np
+
+RANGE = re.compile(r"(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?")
 HIGHEST = 10.0
 
 
@@ -30,27 +32,42 @@ def parse_thresholds(text: str) -> tuple[BlockRange, ...]:
     """Ranges in the order of the text; ValueError with a sentence that points at the faulty part."""
     if not isinstance(text, str):
         raise ValueError(f"block_thresholds is {text!r}, but it must be text such as '0-6: 0.02, 7-18: 0.08'.")
-    parts = [part.strip() for part in re.split(r"[,;\n]", text)]
-    return tuple(_parse_part(part) for part in parts if part)
+    parts = [match for match in re.finditer(r"[^,;\n]+", text) if match[0].strip()]
+    return tuple(_parse_part(match[0].strip(), _where(match, number)) for number, match in enumerate(parts, 1))
 
 
-def _parse_part(part: str) -> BlockRange:
-    match = PART.fullmatch(part)
+def _where(match: re.Match, number: int) -> str:
+    """Which part of the text it is, for the start of a sentence."""
+    return f"block_thresholds, part {number} from character {match.end() - len(match[0].lstrip()) + 1}:"
+
+
+def _parse_part(part: str, where: str) -> BlockRange:
+    blocks, colon, value = (piece.strip() for piece in part.partition(":"))
+    if not colon:
+        raise ValueError(f"{where} '{part}' has no colon before its threshold; write it as in '0-6: 0.02'.")
+    match = RANGE.fullmatch(blocks)
     if match is None:
         raise ValueError(
-            f"block_thresholds: '{part}' cannot be read. Write a range and a threshold, such as '0-6: 0.02' "
-            "or 'double 3: 0.1', and separate them by commas."
+            f"{where} '{blocks}' in '{part}' names no blocks; write numbers as in '3' or '0-6', with the kind of block "
+            "before them if they count over that kind only, as in 'double 0-6'."
         )
     first, last = int(match["first"]), int(match["last"] or match["first"])
     if first > last:
-        raise ValueError(f"block_thresholds: the range in '{part}' runs backwards; write '{last}-{first}'.")
+        raise ValueError(f"{where} the range in '{part}' runs backwards; write '{last}-{first}'.")
     try:
-        threshold = float(match["value"])
+        threshold = float(value)
     except ValueError:
         threshold = math.nan
     if not 0 <= threshold <= HIGHEST:  # NaN included
-        raise ValueError(f"block_thresholds: the threshold in '{part}' must be a number from 0 to {HIGHEST:g}.")
+        raise ValueError(f"{where} the threshold in '{part}' must be a number from 0 to {HIGHEST:g}, not '{value}'.")
     return BlockRange(match["kind"], first, last, threshold, part)
+
+
+def along_schedule(curve: Sequence[float], schedule: Sequence[float], sigma: float) -> float:
+    """The value of a curve at sigma: its points are spread evenly over the steps of the schedule."""
+    rising = 1 if schedule[0] < schedule[-1] else -1  # sigmas fall, unless an image is turned into noise
+    step = np.interp(rising * sigma, [rising * s for s in schedule], np.linspace(0, 1, len(schedule)))
+    return float(np.interp(step, np.linspace(0, 1, len(curve)), curve))
 
 
 def thresholds_of(blocks: Sequence[str], ranges: Sequence[BlockRange]) -> tuple[dict[int, float], list[str]]:

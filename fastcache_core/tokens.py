@@ -51,7 +51,8 @@ def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig) ->
     tokens = saliency.shape[1]
     due = age >= config.refresh_interval
     wanted = (saliency > config.threshold) | due
-    rank = saliency.masked_fill(due, float("inf")).argsort(dim=1, descending=True).argsort(dim=1)
+    order = saliency.masked_fill(due, float("inf")).argsort(dim=1, descending=True, stable=True)
+    rank = order.argsort(dim=1)
     low, high = max(1, round(config.min_active * tokens)), max(1, round(config.max_active * tokens))
     return (wanted & (rank < high)) | (rank < low)
 

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..fastcache_core.config import LEVELS, PREDICTORS, RULES, BlockCacheConfig
 from .checks import complaint
+from .curve import THRESHOLD_CURVE, curve_of
 
 BlockCacheSocket = io.Custom("FASTCACHE_BLOCK_CACHE")
 DEFAULTS = BlockCacheConfig()
@@ -90,6 +91,7 @@ class FastCacheBlockCache(io.ComfyNode):
                     tooltip="So many evaluations are computed first. Lower: faster start; higher: the composition "
                     "stays closer to the uncached one. 0: what suits the model, 3 for images and up to 5 for videos.",
                 ),
+                THRESHOLD_CURVE,
             ],
             outputs=[BlockCacheSocket.Output(display_name="block_cache", tooltip="For FastCache's block_cache.")],
         )
@@ -110,5 +112,5 @@ class FastCacheBlockCache(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **widgets) -> io.NodeOutput:
-        return io.NodeOutput(BlockCacheConfig(**widgets))
+    def execute(cls, threshold_curve=None, **widgets) -> io.NodeOutput:
+        return io.NodeOutput(BlockCacheConfig(**widgets, threshold_curve=curve_of(threshold_curve)))

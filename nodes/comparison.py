@@ -15,7 +15,8 @@ from PIL import Image, ImageColor
 from torch import Tensor
 
 from ..fastcache_core.metrics import Closeness
-from .rendering import GAP, LINE, MARGIN, MIN_WIDTH, PALETTE, Picture, totals_text
+from .canvas import GAP, LINE, MARGIN, MIN_WIDTH, PALETTE, Picture
+from .rendering import totals_text
 
 # Colours of no difference to a large one: black, predicted, computed, white. Each is brighter than the one before, so
 # that the order survives greyscale and every kind of colour blindness.

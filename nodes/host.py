@@ -258,8 +258,7 @@ class Session:
             keys.append((self.passes[self.window], uuid, view, together))
             views.append(view)
             self.seen[uuid] += 1
-        self.run.begin_call(keys, views)
-        self.run.report.branches = sorted({*self.run.report.branches, *map(branch_name, cond_or_uncond)})
+        self.run.begin_call(keys, views, [branch_name(kind) for kind in cond_or_uncond])
 
 
 # What is read of transformer_options, which differs between versions of ComfyUI:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
+from pathlib import Path
+from typing import Any
 
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io
 
 from .host import last_report
+from .pictures import frame_pictures, save_pictures
 from .rendering import render_report
+from .report_data import frames_of
+from .token_maps import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +41,17 @@ class FastCachePreview(io.ComfyNode):
                     types=[io.Latent, io.Image],
                     tooltip="The sampler's result. Its value is not used: it makes this node wait for the sampler.",
                 ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The decoded result, of a video all frames: the token maps are drawn over it.",
+                ),
             ],
             outputs=[
-                io.Image.Output(display_name="map", tooltip="The picture: blocks over evaluations, token maps."),
+                io.Image.Output(
+                    display_name="map",
+                    tooltip="The picture: blocks over evaluations, the curve, token maps.",
+                ),
                 io.String.Output(display_name="report", tooltip="The report as JSON, schema fastcache.report/1."),
             ],
         )
@@ -47,18 +62,49 @@ class FastCachePreview(io.ComfyNode):
         return float("nan")
 
     @classmethod
-    def execute(cls, model, after_sample) -> io.NodeOutput:
+    def execute(cls, model, after_sample, image=None) -> io.NodeOutput:
         report = last_report(model)
         if report is None:
             raise ValueError("No sampling run yet: connect after_sample to the sampler that uses this FastCache model.")
-        picture = torch.from_numpy(draw(report))[None]
-        return io.NodeOutput(picture, json.dumps(report), ui={"fastcache_report": [report]})
+        pictures = [] if image is None else pictures_of(image, report)
+        drawn = torch.from_numpy(draw(report, pictures))[None]
+        shown: dict[str, Any] = {"fastcache_report": [report]}
+        if image is not None:
+            shown["fastcache_images"] = written(pictures)
+        return io.NodeOutput(drawn, json.dumps(report), ui=shown)
 
 
-def draw(report: dict) -> np.ndarray:
-    """The report's picture; a blank one when it cannot be drawn, since a picture must not fail a run."""
+def pictures_of(image: Any, report: dict) -> Pictures:
+    """What the report's token maps are drawn over; nothing where the image does not suit."""
     try:
-        return render_report(report)
-    except ValueError as problem:
-        log.warning("FastCache Preview: the report could not be drawn. %s", problem)
+        return frame_pictures(image, *frames_of(report))
+    except Exception as problem:  # a picture must not fail a run
+        tell("the token maps are drawn without the image", problem)
+        return []
+
+
+def draw(report: dict, pictures: Pictures) -> np.ndarray:
+    """The report's picture; a blank one when it cannot be drawn."""
+    try:
+        return render_report(report, pictures)
+    except Exception as problem:  # a picture must not fail a run
+        tell("the report could not be drawn", problem)
         return np.zeros((64, 64, 3), np.float32)
+
+
+def written(pictures: Pictures) -> list[list[dict[str, str]]]:
+    """References to the pictures in ComfyUI's temporary folder; none where they cannot be written."""
+    if not pictures:
+        return []
+    try:
+        name = f"fastcache_temp_{secrets.token_hex(4)}"
+        folder, prefix, _, subfolder, _ = folder_paths.get_save_image_path(name, folder_paths.get_temp_directory())
+        return save_pictures(pictures, Path(folder), subfolder, prefix)
+    except OSError as problem:
+        tell("the widget shows its token maps without the image", problem)
+        return []
+
+
+def tell(what: str, problem: Exception) -> None:
+    """Log what is missing and why; where it was in the code, if nobody had foreseen it."""
+    log.warning("FastCache Preview: %s. %s", what, problem, exc_info=not isinstance(problem, (ValueError, OSError)))

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..fastcache_core.config import CONTEXTS, TokenSelectorConfig
 from .checks import complaint
+from .curve import THRESHOLD_CURVE, curve_of
 
 TokenSelectorSocket = io.Custom("FASTCACHE_TOKEN_SELECTOR")
 DEFAULTS = TokenSelectorConfig()
@@ -65,6 +66,7 @@ class FastCacheTokenSelector(io.ComfyNode):
                     tooltip="What computed tokens attend to. all_tokens: the others too, as they were. active_tokens: "
                     "each other only, as in the paper; less memory, much less faithful.",
                 ),
+                THRESHOLD_CURVE,
             ],
             outputs=[
                 TokenSelectorSocket.Output(display_name="token_selector", tooltip="For FastCache's token_selector.")
@@ -83,5 +85,5 @@ class FastCacheTokenSelector(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **widgets) -> io.NodeOutput:
-        return io.NodeOutput(TokenSelectorConfig(**widgets))
+    def execute(cls, threshold_curve=None, **widgets) -> io.NodeOutput:
+        return io.NodeOutput(TokenSelectorConfig(**widgets, threshold_curve=curve_of(threshold_curve)))

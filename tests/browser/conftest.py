@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: Chromium on two frontends that a real ComfyUI serves, each drawing nodes both ways."""
+"""Fixtures of the browser tests: Chromium on two frontends of the real ComfyUI, each drawing nodes in both ways."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Workflow.ShowMissingNodesWarning": True,
-    "Comfy.Workflow.ShowMissingModelsWarning": False,
     "Comfy.RightSidePanel.IsOpen": False,
 }
 READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"

@@ -28,30 +28,22 @@ CENTRE = f"""() => {{
     app.canvas.centerOnNode({PREVIEW_NODE});
     app.canvas.setDirty(true, true);
 }}"""
-# The layout comes from the widget's own module, the pixels from its canvas: a wrong layout reads wrong pixels.
-DRAWN = """async (element, [folder, report]) => {
+# The layout comes from the widget's own modules, the pixels from its canvas: a wrong layout reads wrong pixels.
+LAYOUT = """async (element, [folder, report]) => {
     const { layoutMap } = await import(folder + "/lib/layout.mjs");
     const { readReport } = await import(folder + "/lib/report.mjs");
+    const { frame, mode } = element.dataset;
+    const { clientWidth, clientHeight } = element.querySelector("canvas");
+    return layoutMap(readReport(report), clientWidth, clientHeight, { frame: Number(frame || 1) - 1, mode });
+}"""
+COLOURS = """(element, points) => {
     const canvas = element.querySelector("canvas");
-    const { clientWidth, clientHeight } = canvas;
-    const { grid, tokens } = layoutMap(readReport(report), clientWidth, clientHeight);
     const { data, width } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-    const scale = canvas.width / clientWidth;
-    const colour = (x, y) => {
+    const scale = canvas.width / canvas.clientWidth;
+    return points.map(([x, y]) => {
         const at = 4 * (Math.floor(y * scale) * width + Math.floor(x * scale));
         return [...data.subarray(at, at + 3)];
-    };
-    const size = { height: report.tokens.grid[1], width: report.tokens.grid[2] };
-    const numbers = (count) => Array.from({ length: count }, (_, i) => i);
-    const inset = (cell) => Math.min(1, cell / 2);
-    return {
-        grid,
-        cells: report.computed.map((row, evaluation) => row.map((_, block) => colour(
-            grid.x + evaluation * grid.cellWidth + inset(grid.cellWidth), grid.rows[block] + inset(grid.cellHeight)))),
-        tiles: tokens.tiles.map(({ x, y, sample, frame }) => ({ sample, frame, colours:
-            numbers(size.height).map((row) => numbers(size.width).map((column) => colour(
-                x + column * tokens.cell + inset(tokens.cell), y + row * tokens.cell + inset(tokens.cell)))) })),
-    };
+    });
 }"""
 
 
@@ -114,15 +106,43 @@ class PreviewPage:
         """Give the node an output as the frontend does at the end of a run."""
         self.page.evaluate(f"(output) => {PREVIEW_NODE}.onExecuted(output)", output)
 
-    def drawn(self, report: dict) -> dict[str, Any]:
-        """Colours of the canvas: `cells` [evaluations][blocks] and `tiles` with `colours` [rows][columns]."""
-        return self.element.evaluate(DRAWN, [self.web_folder, report])
+    def layout(self, report: dict) -> dict[str, Any]:
+        """Where everything of this report lies on the canvas, which must show it."""
+        return self.element.evaluate(LAYOUT, [self.web_folder, report])
 
-    def press(self, key: str) -> None:
-        """Press a key with the focus on the slider."""
-        slider = self.element.query_selector("input[type=range]")
-        assert slider is not None
-        slider.focus()
+    def colours(self, points: list[tuple[float, float]]) -> list[Colour]:
+        """Colours of the canvas at points in its own pixels."""
+        return self.element.evaluate(COLOURS, points)
+
+    def cells(self, report: dict, parts: int = 1) -> list[list[list[Colour]]]:
+        """Colours [evaluations][blocks][parts] of the grid's cells, each read in `parts` places side by side."""
+        grid = self.layout(report)["grid"]
+        shape = (len(report["computed"]), len(report["blocks"]), parts)
+        width, inset = grid["cellWidth"] / parts, min(1, grid["cellHeight"] / 2)
+        points = [
+            (grid["x"] + evaluation * grid["cellWidth"] + part * width + min(1, width / 2), grid["rows"][block] + inset)
+            for evaluation, block, part in np.ndindex(shape)
+        ]
+        return np.array(self.colours(points)).reshape(*shape, 3).tolist()
+
+    def tiles(self, report: dict) -> list[dict[str, Any]]:
+        """`sample`, `frame` and `colours` [rows][columns] of every token map that is shown."""
+        tokens = self.layout(report)["tokens"]
+        rows, columns = report["tokens"]["grid"][1:]
+        cell = tokens["cell"]
+        inset = min(1, cell / 2)
+        tiles = []
+        for tile in tokens["tiles"]:
+            corners = [(tile["x"] + column * cell, tile["y"] + row * cell) for row, column in np.ndindex(rows, columns)]
+            colours = self.colours([(x + inset, y + inset) for x, y in corners])
+            tiles.append(tile | {"colours": np.array(colours).reshape(rows, columns, 3).tolist()})
+        return tiles
+
+    def press(self, key: str, part: str = ".evaluation input") -> None:
+        """Press a key with the focus on a part, the evaluations' slider unless another one is named."""
+        focused = self.element.query_selector(part)
+        assert focused is not None
+        focused.focus()
         self.page.keyboard.press(key)
 
     def point_at(self, x: float, y: float, *, click: bool = False) -> None:

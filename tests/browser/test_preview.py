@@ -47,8 +47,9 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
     assert float(data["computedFraction"]) == report["computed_fraction"]
     assert preview.text("totals") == rendering.totals_text(report)
     assert preview.text("notes") == " ".join(report["notes"])
-    expected = [[list(rendering.shade(fraction)) for fraction in row] for row in report["computed"]]
-    assert preview.drawn(report)["cells"] == expected
+    assert preview.cells(report) == [
+        [[list(rendering.shade(fraction))] for fraction in row] for row in report["computed"]
+    ]
     check_tokens(preview, report, int(data["selected"]) - 1)
 
 
@@ -64,7 +65,7 @@ def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
 
 def test_pointer_tells_and_selects(preview: PreviewPage) -> None:
     report = report_of(preview.queue())
-    grid = preview.drawn(report)["grid"]
+    grid = preview.layout(report)["grid"]
     states = {0.0: "predicted", 1.0: "computed"}
     for evaluation, block in [(0, 0), (len(report["computed"]) // 2, len(report["blocks"]) - 1)]:
         x = grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
@@ -72,8 +73,9 @@ def test_pointer_tells_and_selects(preview: PreviewPage) -> None:
         preview.point_at(x, y, click=True)
         told = preview.text("hover")
         state = states.get(report["computed"][evaluation][block], "partial")
-        assert told.startswith(f"evaluation {evaluation + 1} of "), told
-        assert f", {report['blocks'][block]}: {state}" in told
+        assert told.startswith(
+            f"evaluation {evaluation + 1}, {' block '.join(report['blocks'][block].split())}: {state}"
+        )
         assert preview.data["selected"] == str(evaluation + 1)
 
 
@@ -117,6 +119,6 @@ def check_tokens(preview: PreviewPage, report: dict, evaluation: int) -> None:
     """The tiles show the masks of this evaluation, bit for bit."""
     mask = token_mask(report, evaluation)
     assert int(preview.data["tokensComputed"]) == mask.sum()
-    for tile in preview.drawn(report)["tiles"]:
+    for tile in preview.tiles(report):
         bits = mask[tile["sample"], tile["frame"]]
         assert tile["colours"] == [[list(rendering.shade(bit)) for bit in row] for row in bits]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -126,7 +128,7 @@ def test_thresholds_of_single_blocks(server):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (({"block_thresholds": "0-6 0.02"}, None), "'0-6 0.02' cannot be read"),
+        (({"block_thresholds": "0-6 0.02"}, None), "'0-6 0.02' has no colon"),
         (({"alpha": 2.0}, None), "alpha is 2, but it must lie between 0.001 and 0.999"),
         (({"rule": "first_block", "level": "model_output"}, None), "which the level model_output never sees"),
         ((None, {"min_active": 0.8, "max_active": 0.2}), "min_active (0.8) is above max_active (0.2)"),
@@ -137,6 +139,36 @@ def test_invalid_values_are_refused_before_sampling(server, changes, sentence):
     with pytest.raises(ComfyError) as refusal:
         sample(server, refined(graph(fastcache={}), *changes))
     assert sentence in str(refusal.value)
+
+
+def test_thresholds_follow_a_curve_over_the_schedule(server):
+    """A scheduler's sigmas of a flow model run from 1 to 0, and so do the thresholds."""
+    curved = refined(graph(fastcache={}), {"threshold": 0.3}, {"threshold": 0.05})
+    curved["curve"] = node("BasicScheduler", model=["shift", 0], scheduler="simple", steps=20, denoise=1.0)
+    for refining in ("rules", "tokens"):
+        curved[refining]["inputs"]["threshold_curve"] = ["curve", 0]
+    _, report = sample(server, curved)
+    for kind, threshold in (("block", 0.3), ("token", 0.05)):
+        held = report["thresholds"][kind]
+        assert held == sorted(held, reverse=True)
+        assert held[0] == pytest.approx(threshold, rel=0.05) and held[-1] < 0.2 * threshold
+    assert report["run"]["block_threshold"] == 0.3
+
+
+def test_every_number_can_come_from_another_node(server):
+    """Whatever a widget sets, a connected value of the same kind sets as well."""
+    plain = refined(graph(fastcache={}), {"rule": "change", "threshold": 0.2}, {"threshold": 0.02})
+    connected = copy.deepcopy(plain)
+    for refining in ("fastcache", "rules", "tokens"):
+        for name, value in plain[refining]["inputs"].items():
+            kind = {float: "PrimitiveFloat", int: "PrimitiveInt", str: "PrimitiveString"}.get(type(value))
+            combo = name in ("cache_device", "rule", "predictor", "level", "context")
+            if kind is not None and not combo:
+                connected[f"{refining} {name}"] = node(kind, value=value)
+                connected[refining]["inputs"][name] = [f"{refining} {name}", 0]
+    assert len(connected) - len(plain) == 14
+    (expected, _), (latents, report) = (sample(server, one) for one in (plain, connected))
+    assert np.array_equal(latents, expected) and report["computed_fraction"] < 1
 
 
 def test_a_connected_number_is_checked_when_it_is_known(server):

@@ -20,6 +20,7 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "fastcache_pack"
+COMFYUI = ("comfy", "comfy.utils", "comfy_api", "folder_paths", f"{PACK}.nodes.host")
 ENGLISH = ROOT / "locales/en/nodeDefs.json"
 
 
@@ -53,7 +54,7 @@ def pack() -> ModuleType:
     """The pack, imported as ComfyUI does, with stand-ins for what ComfyUI brings and for nodes/host.py."""
     latest = ModuleType("comfy_api.latest")
     latest.ComfyExtension, latest.io, latest.ui = object, Io("comfy_api.latest.io"), ModuleType("comfy_api.latest.ui")
-    stand_ins = {name: mock.MagicMock() for name in ("comfy", "comfy.utils", "comfy_api", f"{PACK}.nodes.host")}
+    stand_ins = {name: mock.MagicMock() for name in COMFYUI}
     stand_ins["comfy_api.latest"] = latest
     spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)

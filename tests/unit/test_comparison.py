@@ -14,6 +14,7 @@ from tests.unit.schemas import PACK, pack
 
 pack()
 comparison = importlib.import_module(f"{PACK}.nodes.comparison")
+canvas = importlib.import_module(f"{PACK}.nodes.canvas")
 rendering = importlib.import_module(f"{PACK}.nodes.rendering")
 
 
@@ -159,7 +160,7 @@ def test_panels_show_both_images_and_the_difference_on_one_scale() -> None:
     image[0, :, 16:, 1] += 0.2
     image[1, :16, :, 2] -= 0.05
     first, second = (np.round(picture * 255).astype(int) for picture in drawn(reference, image))
-    x, y, panel, gap = rendering.MARGIN, 62, 256, rendering.GAP
+    x, y, panel, gap = canvas.MARGIN, 62, 256, canvas.GAP
 
     def at(picture: np.ndarray, place: int, row: int, column: int) -> list[int]:
         return picture[y + row, x + place * (panel + gap) + column].tolist()

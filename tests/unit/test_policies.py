@@ -4,7 +4,7 @@ import pytest
 
 from fastcache_core.chi_square import chi_square_quantile
 from fastcache_core.config import BlockCacheConfig
-from fastcache_core.policies import Facts, SiteFacts, reasons_to_compute
+from fastcache_core.policies import Facts, SiteFacts, guard, reasons_to_compute
 
 FACTS = Facts(index=9, is_last=False, in_window=True, elements=1000)
 SITE = SiteFacts(change=0.05, step=0.02, error=0.05, share=1.0, skips=0)
@@ -15,8 +15,8 @@ def predicted(sites, facts=FACTS, **config):
     return [reason is None for reason in reasons_to_compute(facts, sites, BlockCacheConfig(**config))]
 
 
-def reason(site=SITE, facts=FACTS, **config):
-    return reasons_to_compute(facts, [site], BlockCacheConfig(**config))[0]
+def reason(site=SITE, **config):
+    return reasons_to_compute(FACTS, [site], BlockCacheConfig(**config))[0]
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,16 @@ def reason(site=SITE, facts=FACTS, **config):
         ({"index": 2}, {"warmup_evaluations": 3}, "warm-up, the first 3 evaluations"),
         ({"is_last": True}, {}, "the last evaluation always is"),
         ({"in_window": False}, {}, "outside start_percent and end_percent"),
-        ({}, {"threshold": 0.0}, "the block cache is off"),
     ],
 )
+def test_guards_hold_whatever_the_sites_are(facts, config, words):
+    assert guard(FACTS, BlockCacheConfig(**config)) is None
+    assert words in guard(Facts(**{**vars(FACTS), **facts}), BlockCacheConfig(**config))
+
+
 @pytest.mark.parametrize("rule", ["significance", "change", "interval", "first_block", "paper_chi_square"])
-def test_guards_hold_for_every_rule(rule, facts, config, words):
-    told = reason(facts=Facts(**{**vars(FACTS), **facts}), rule=rule, **{"threshold": 10.0, **config})
-    assert words in told
+def test_a_threshold_of_0_switches_every_rule_off(rule):
+    assert "the block cache is off" in reason(rule=rule, threshold=0.0)
 
 
 @pytest.mark.parametrize("rule", ["significance", "change", "first_block", "paper_chi_square"])

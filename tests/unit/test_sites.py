@@ -57,8 +57,9 @@ def test_ranges_beyond_the_model_are_said_and_the_rest_counts():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0-6 0.02", "'0-6 0.02' cannot be read"),
-        ("0-2: 0.1, -3: 0.2", "'-3: 0.2' cannot be read"),
+        ("0-6 0.02", "part 1 from character 1: '0-6 0.02' has no colon"),
+        ("0-2: 0.1, -3: 0.2", "part 2 from character 11: '-3' in '-3: 0.2' names no blocks"),
+        ("0-2: 0.1,\n\n  Double 3 : 0.2", "part 2 from character 14: 'Double 3' in 'Double 3 : 0.2' names no blocks"),
         ("6-0: 0.02", "write '0-6'"),
         ("1: much", "threshold in '1: much' must be a number from 0 to 10"),
         ("1: nan", "must be a number"),

@@ -15,6 +15,7 @@ from tests.unit.test_rendering import rendering
 
 ROOT = Path(__file__).resolve().parents[2]
 NODE = shutil.which("node")
+TYPESCRIPT = ("npx", "--yes", "--package", "typescript@5.9", "tsc")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed; it runs the tests of the web modules.")
 
 
@@ -34,7 +35,7 @@ def test_modules_pass_their_own_tests() -> None:
 @needs_node
 def test_widget_and_picture_have_the_same_colours() -> None:
     script = """import { PALETTE, shade } from "./web/lib/palette.mjs";
-                console.log(JSON.stringify([PALETTE, [0, 0.1, 0.5, 0.77, 1].map(shade)]))"""
+                console.log(JSON.stringify([PALETTE, [0, 0.1, 0.5, 0.77, 1].map((fraction) => shade(fraction))]))"""
     palette, shades = json.loads(run_node("--input-type=module", "--eval", script))
     assert palette == rendering.PALETTE
     assert shades == [f"rgb{rendering.shade(fraction)}" for fraction in (0, 0.1, 0.5, 0.77, 1)]
@@ -51,6 +52,31 @@ def test_widget_and_picture_write_the_same_totals_and_ranges(report: dict) -> No
     totals, groups = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
     assert totals == rendering.totals_text(report)
     assert [(g["label"], g["first"], g["count"]) for g in groups] == rendering.group_blocks(report["blocks"])
+
+
+@needs_node
+@pytest.mark.parametrize(("function", "kind"), [("blockWhatIf", "block"), ("tokenWhatIf", "token")])
+def test_recorded_report_follows_from_what_it_rested_on(function: str, kind: str) -> None:
+    """Under its own thresholds the sample is what it was: tests of the preview may try others on it."""
+    report = sample_report()
+    script = f"""import {{ readReport }} from "./web/lib/report.mjs";
+                 import {{ {function} }} from "./web/lib/whatif.mjs";
+                 import {{ readFileSync }} from "node:fs";
+                 const report = readReport(JSON.parse(readFileSync(0, "utf8")));
+                 const {{ computed, computedFraction }} = {function}(report, report.thresholds.{kind}[0]);
+                 console.log(JSON.stringify([computed, computedFraction]))"""
+    computed, fraction = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
+    assert computed == report["computed"]
+    assert fraction == pytest.approx(report["computed_fraction"])
+
+
+@needs_node
+def test_types_hold() -> None:
+    """tsc reads the JSDoc; what the frontend serves is declared in tests/web/shims.d.ts."""
+    if shutil.which("npx") is None or subprocess.run([*TYPESCRIPT, "--version"], capture_output=True).returncode:
+        pytest.skip("TypeScript's compiler is not at hand; npx fetches it from the npm registry.")
+    done = subprocess.run([*TYPESCRIPT, "--project", "tests/web"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_comfyui_imports_one_file_only() -> None:

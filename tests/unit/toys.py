@@ -150,8 +150,10 @@ def text_of(keys: Sequence[str], img: Tensor) -> Tensor:
     return torch.cat([torch.full((samples, TEXT, width), 1.0 + len(key), dtype=img.dtype) for key in keys])
 
 
-def trajectory(steps: int, samples: int = 1, tokens: int = 6, width: int = 4, seed: int = 0) -> list[Tensor]:
-    """Entry states that drift slowly from step to step."""
+def trajectory(
+    steps: int, samples: int = 1, tokens: int = 6, width: int = 4, seed: int = 0, speed: float = 0.02
+) -> list[Tensor]:
+    """Entry states that drift from step to step, slowly."""
     generator = torch.Generator().manual_seed(seed)
     start, drift = torch.randn(2, samples, tokens, width, generator=generator)
-    return [start + 0.02 * i * drift for i in range(steps)]
+    return [start + speed * i * drift for i in range(steps)]

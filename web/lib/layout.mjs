@@ -1,61 +1,104 @@
 // @ts-check
 /**
- * Where everything of the map lies, in CSS pixels, and what lies under a point. No DOM, no drawing.
+ * Where everything of the map lies, in CSS pixels. No DOM, no drawing.
+ *
+ * Where there is little room, the curve goes first, then the legend; the grid and the token map shrink.
  *
  * @typedef {import("./report.mjs").SkipReport} SkipReport
+ * @typedef {import("./curve.mjs").Curve} Curve
  * @typedef {{ x: number, y: number, width: number, height: number }} Box
- * @typedef {Box & { cellWidth: number, cellHeight: number, rows: number[], ticks: number[],
- *   labels: { text: string, y: number, height: number }[] }} GridLayout `rows`: y of every block; `ticks`: evaluations
+ * @typedef {Box & { cellWidth: number, cellHeight: number, rows: number[], ticks: number[], reserved: number,
+ *   labels: { text: string, y: number, height: number }[] }} GridLayout `rows`: y of every block; `ticks`: evaluations;
+ *   `reserved`: the width with evaluations that are to come
+ * @typedef {Box & { captionY: number, curve: Curve, axis: import("./curve.mjs").Axis,
+ *   ticks: { value: number, y: number }[] }} CurveLayout
  * @typedef {{ x: number, y: number, sample: number, frame: number }} Tile
- * @typedef {Box & { cell: number, tiles: Tile[], shown: string }} TokenLayout `shown`: what the tiles are
- * @typedef {{ grid: GridLayout, tokens: TokenLayout | null, captionY: number }} MapLayout
- * @typedef {{ evaluation: number, block: number }} GridHit
- * @typedef {{ sample: number, frame: number, row: number, column: number }} TokenHit
+ * @typedef {Box & { cell: number, tiles: Tile[], shown: string, captionY: number }} TokenLayout `shown`: what tiles are
+ * @typedef {{ legend: boolean, grid: GridLayout, curve: CurveLayout | null, tokens: TokenLayout | null }} MapLayout
+ * @typedef {{ frame: number, mode: import("./curve.mjs").Mode, columns?: number }} View what is to be seen of a report;
+ *   `columns`: to leave room for, where more evaluations are to come
  */
+import { axisOf, axisTicks, curveOf } from "./curve.mjs";
 
+export const AXIS = 20;
 const LEGEND = 22;
-const AXIS = 20;
+const LEGEND_FROM = 130;
 const CAPTION = 18;
 const GAP = 12;
 const GROUP_GAP = 4;
 const TILE_GAP = 6;
 const CHARACTER = 6.2;
-const MAX_CELL = { width: 40, height: 18, token: 16 };
+const LINE = 14;
+const MAX_CELL = { width: 40, height: 24, token: 32 };
+const LEAST = { grid: 56, curve: 40, cell: 2 };
+const MOST = { curve: 240 };
+/** Parts of the height that the curve gets, and of width or height that the grid gets beside or above the tokens. */
+const SHARE = { curve: 0.32, beside: 0.62, above: 0.58 };
+/** Above the curve: its caption; below: half a label. */
+const CURVE_MARGIN = { above: CAPTION + 4, below: 5 };
 
 /**
  * @param {SkipReport} report
  * @param {number} width of the canvas
  * @param {number} height
+ * @param {View} view
  * @returns {MapLayout}
  */
-export function layoutMap(report, width, height) {
+export function layoutMap(report, width, height, { frame, mode, columns = 0 }) {
+  const legend = height >= LEGEND_FROM;
+  const top = legend ? LEGEND : 4;
   const stacked = height > 0.75 * width;
   const both = report.tokens !== null;
-  const area = { x: 0, y: LEGEND, width, height: height - LEGEND };
-  const gridArea = {
+  const area = { x: 0, y: top, width, height: height - top };
+  const left = {
     ...area,
-    width: both && !stacked ? Math.floor(0.62 * width) : width,
-    height: (both && stacked ? Math.floor(0.56 * area.height) : area.height) - AXIS,
+    width: both && !stacked ? Math.floor(SHARE.beside * width) : width,
+    height: both && stacked ? Math.floor(SHARE.above * area.height) : area.height,
   };
-  const grid = layoutGrid(report, gridArea);
-  if (!report.tokens) return { grid, tokens: null, captionY: 0 };
-  const x = stacked ? grid.x : grid.x + grid.width + GAP;
-  const captionY = stacked ? grid.y + grid.height + AXIS + GAP : grid.y;
+  const { grid, curve, bottom } = layoutGridAndCurve(report, left, curveOf(report, mode), columns);
+  if (!report.tokens) return { legend, grid, curve, tokens: null };
+  const x = stacked ? grid.x : grid.x + grid.reserved + GAP;
+  const captionY = stacked ? bottom + GAP : grid.y;
   const y = captionY + CAPTION;
-  const tokens = layoutTokens(report.tokens, { x, y, width: width - x - 1, height: height - y - 1 });
-  return { grid, tokens, captionY };
+  const room = { x, y, width: width - x - 1, height: height - y - 1 };
+  const tokens = { ...layoutTokens(report.tokens, room, frame), captionY };
+  return { legend, grid, curve, tokens };
+}
+
+/** The curve lies close under the grid, which may need less than its part.
+ * @param {SkipReport} report @param {Box} area @param {Curve | null} curve @param {number} columns
+ * @returns {{ grid: GridLayout, curve: CurveLayout | null, bottom: number }} */
+function layoutGridAndCurve(report, area, curve, columns) {
+  const margins = CURVE_MARGIN.above + CURVE_MARGIN.below;
+  const wanted = Math.min(Math.max(SHARE.curve * area.height - margins, LEAST.curve), MOST.curve);
+  const room = area.height - AXIS - LEAST.grid >= LEAST.curve + margins;
+  const below = AXIS + (curve && room ? wanted + margins : 0);
+  const grid = layoutGrid(report, { ...area, height: area.height - below }, columns);
+  const end = grid.y + grid.height + AXIS;
+  if (!curve || !room) return { grid, curve: null, bottom: end };
+  const y = end + CURVE_MARGIN.above;
+  const height = Math.floor(Math.min(area.y + area.height - CURVE_MARGIN.below - y, MOST.curve));
+  return { grid, curve: layoutCurve(curve, { x: grid.x, y, width: grid.reserved, height }), bottom: y + height };
+}
+
+/** @param {Curve} curve @param {Box} box @returns {CurveLayout} */
+function layoutCurve(curve, box) {
+  const axis = axisOf(curve);
+  return { ...box, captionY: box.y - CAPTION, curve, axis, ticks: axisTicks(axis, box, LINE) };
 }
 
 /**
  * @param {SkipReport} report
  * @param {Box} area
+ * @param {number} columns at least
  * @returns {GridLayout}
  */
-function layoutGrid(report, area) {
+function layoutGrid(report, area, columns) {
   const longest = Math.max(...report.groups.map((group) => group.label.length), "evaluation".length);
   const gutter = Math.min(Math.ceil(longest * CHARACTER) + 12, 0.35 * area.width);
   const gaps = GROUP_GAP * Math.max(report.groups.length - 1, 0);
-  const cellWidth = cellSize(area.width - gutter - 1, report.evaluations, MAX_CELL.width);
+  const across = Math.max(report.evaluations, columns);
+  const cellWidth = cellSize(area.width - gutter - 1, across, MAX_CELL.width);
   const cellHeight = cellSize(area.height - gaps, report.blocks.length, MAX_CELL.height);
   const x = Math.ceil(gutter);
   const rows = [];
@@ -66,16 +109,17 @@ function layoutGrid(report, area) {
     labels.push({ text: group.label, y, height: group.count * cellHeight });
   }
   const size = { width: report.evaluations * cellWidth, height: report.blocks.length * cellHeight + gaps };
-  return { x, y: area.y, ...size, cellWidth, cellHeight, rows, labels, ticks: ticks(report.evaluations, cellWidth) };
+  const marks = { rows, labels, ticks: ticks(report.evaluations, cellWidth), reserved: across * cellWidth };
+  return { x, y: area.y, ...size, cellWidth, cellHeight, ...marks };
 }
 
 /**
  * @param {import("./report.mjs").TokenMaps} tokens
  * @param {Box} area
- * @returns {TokenLayout}
+ * @param {number} frame
  */
-function layoutTokens(tokens, area) {
-  const { shown, tiles } = chooseTiles(tokens, area);
+function layoutTokens(tokens, area, frame) {
+  const { shown, tiles } = chooseTiles(tokens, area, Math.min(frame, tokens.frames - 1));
   const { columns, cell } = pack(tiles.length, tokens.width, tokens.height, area);
   const stepX = tokens.width * cell + TILE_GAP;
   const stepY = tokens.height * cell + TILE_GAP;
@@ -87,21 +131,14 @@ function layoutTokens(tokens, area) {
   return { ...area, cell, tiles: placed, shown };
 }
 
-/** All samples and frames if they can be told apart, else the first frames, else the first map alone.
- * @param {import("./report.mjs").TokenMaps} tokens @param {Box} area */
-function chooseTiles({ samples, frames, width, height }, area) {
-  const batch = samples > 1 ? [`${samples} samples`] : [];
-  const video = frames > 1 ? [`${frames} frames`] : [];
-  const all = { shown: [...batch, ...video].join(", "), tiles: pairs(samples, frames) };
-  const first = { shown: [...batch, `first of ${frames} frames`].join(", "), tiles: pairs(samples, 1) };
-  const one = { shown: `first of ${all.shown}`, tiles: pairs(1, 1) };
-  const choices = [all, ...(frames > 1 ? [first] : []), ...(samples > 1 ? [one] : [])];
-  return choices.find(({ tiles }) => pack(tiles.length, width, height, area).cell >= 2) ?? choices[choices.length - 1];
-}
-
-/** @param {number} samples @param {number} frames */
-function pairs(samples, frames) {
-  return Array.from({ length: samples * frames }, (_, i) => ({ sample: Math.floor(i / frames), frame: i % frames }));
+/** One frame of all samples if they can be told apart, else of the first one alone.
+ * @param {import("./report.mjs").TokenMaps} tokens @param {Box} area @param {number} frame */
+function chooseTiles({ samples, frames, width, height }, area, frame) {
+  const fits = samples === 1 || pack(samples, width, height, area).cell >= LEAST.cell;
+  const batch = samples > 1 ? [fits ? `${samples} samples` : `first of ${samples} samples`] : [];
+  const video = frames > 1 ? [`frame ${frame + 1} of ${frames}`] : [];
+  const tiles = Array.from({ length: fits ? samples : 1 }, (_, sample) => ({ sample, frame }));
+  return { shown: [...batch, ...video].join(", "), tiles };
 }
 
 /** The number of columns that gives the largest cells.
@@ -138,43 +175,22 @@ function ticks(evaluations, cellWidth) {
 }
 
 /**
- * @param {MapLayout} layout
- * @param {number} x
- * @param {number} y
- * @returns {GridHit | null} the cell under a point
+ * Where the parts of a cell lie that are drawn apart, one a branch, side by side.
+ * @param {GridLayout} grid
+ * @param {number} evaluation
+ * @param {number} block
+ * @param {number} parts
+ * @returns {Box[]}
  */
-export function gridHit({ grid }, x, y) {
-  if (x < grid.x || x >= grid.x + grid.width) return null;
-  const block = grid.rows.findIndex((top) => y >= top && y < top + grid.cellHeight);
-  return block < 0 ? null : { evaluation: Math.floor((x - grid.x) / grid.cellWidth), block };
+export function cellParts(grid, evaluation, block, parts) {
+  const width = grid.cellWidth / parts;
+  const x = grid.x + evaluation * grid.cellWidth;
+  return Array.from({ length: parts }, (_, i) => ({
+    x: x + i * width, y: grid.rows[block], width, height: grid.cellHeight,
+  }));
 }
 
-/**
- * @param {MapLayout} layout
- * @param {number} x
- * @param {number} y
- * @returns {number | null} the evaluation whose column (or number below it) is under a point
- */
-export function columnHit({ grid }, x, y) {
-  const inside = x >= grid.x && x < grid.x + grid.width && y >= grid.y && y < grid.y + grid.height + AXIS;
-  return inside ? Math.floor((x - grid.x) / grid.cellWidth) : null;
-}
-
-/**
- * @param {MapLayout} layout
- * @param {{ width: number, height: number } | null} size of a tile in tokens
- * @param {number} x
- * @param {number} y
- * @returns {TokenHit | null} the token under a point
- */
-export function tokenHit({ tokens }, size, x, y) {
-  if (!tokens || !size) return null;
-  for (const tile of tokens.tiles) {
-    const column = Math.floor((x - tile.x) / tokens.cell);
-    const row = Math.floor((y - tile.y) / tokens.cell);
-    if (column >= 0 && column < size.width && row >= 0 && row < size.height) {
-      return { sample: tile.sample, frame: tile.frame, row, column };
-    }
-  }
-  return null;
+/** @param {GridLayout} grid @param {number} evaluation @returns {number} x of the middle of its column */
+export function columnX(grid, evaluation) {
+  return grid.x + (evaluation + 0.5) * grid.cellWidth;
 }

@@ -4,7 +4,7 @@
  *
  * @typedef {{ label: string, first: number, count: number }} BlockGroup
  * @typedef {{ frames: number, height: number, width: number, samples: number, masks: Uint8Array[] }} TokenMaps
- * @typedef {object} SkipReport
+ * @typedef {object} Required
  * @property {string[]} blocks
  * @property {BlockGroup[]} groups consecutive blocks of one kind
  * @property {number} evaluations
@@ -20,7 +20,10 @@
  * @property {number} overheadSeconds
  * @property {number} cacheBytes
  * @property {number} computedFraction
+ *
+ * @typedef {Required & import("./additions.mjs").Additions} SkipReport
  */
+import { BASE64, readAdditions } from "./additions.mjs";
 
 export const SCHEMA = "fastcache.report/1";
 
@@ -37,7 +40,9 @@ export function readReport(value) {
   const evaluations = computed.length;
   const reasonTexts = strings(value.reason_texts ?? [], "reason_texts");
   const reasons = optionalRows(value.reasons, evaluations);
+  const tokens = readTokens(value.tokens, evaluations);
   return {
+    ...readAdditions(value, evaluations, blocks.length, tokens?.masks[0].length ?? 0),
     blocks,
     groups: groupBlocks(blocks),
     evaluations,
@@ -47,7 +52,7 @@ export function readReport(value) {
     errorRealised: optionalRows(value.error_realised, evaluations),
     reasons: reasons.map((row) => row.map((index) => (index === null ? null : (reasonTexts[index] ?? null)))),
     sigmas: optionalRows([value.run?.sigmas ?? []], 1)[0],
-    tokens: readTokens(value.tokens, evaluations),
+    tokens,
     notes: strings(value.notes ?? [], "notes"),
     seconds: number(value.seconds?.total, "seconds.total"),
     overheadSeconds: number(value.seconds?.overhead, "seconds.overhead"),
@@ -103,7 +108,8 @@ function readTokens(tokens, evaluations) {
 
 /** @param {any} mask @param {number} count @returns {Uint8Array} */
 function decodeMask(mask, count) {
-  expect(typeof mask === "string" && /^[A-Za-z0-9+/]*={0,2}$/.test(mask), "A token mask of the report is not base64.");
+  expect(typeof mask === "string" && mask.length % 4 === 0 && BASE64.test(mask),
+    "A token mask of the report is not base64.");
   return decodeBits(mask, count);
 }
 

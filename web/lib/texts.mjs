@@ -1,14 +1,16 @@
 // @ts-check
 /**
- * Every sentence of the preview. People count evaluations, samples, rows and columns from 1; blocks keep the names the
- * model gives them.
+ * Sentences about a run and its evaluations. People count evaluations, samples, frames, rows and columns from 1; blocks
+ * keep the names the model gives them.
  *
  * @typedef {import("./report.mjs").SkipReport} SkipReport
- * @typedef {import("./layout.mjs").TokenHit} TokenHit
+ * @typedef {import("./hits.mjs").TokenHit} TokenHit
  */
+import { megabytes, percent, significant } from "./numbers.mjs";
 
 export const EMPTY = "Run the workflow to see what was skipped.";
 export const EMPTY_COMPARISON = "Run the workflow to compare the images.";
+export const BEGINS = "Sampling begins.";
 
 /** @param {number} fraction @returns {"computed" | "partial" | "predicted"} */
 export function stateOf(fraction) {
@@ -17,20 +19,17 @@ export function stateOf(fraction) {
 }
 
 /**
- * Whole percent, but never 0 or 100 for something in between.
- * @param {number} fraction
- * @returns {string}
+ * What was computed of a block, for each branch on its own where they were treated differently.
+ * @param {SkipReport} report
+ * @param {number} evaluation
+ * @param {number} block
+ * @returns {{ branch: string, fraction: number }[]} one part, with an empty name, where branches agree
  */
-export function percent(fraction) {
-  const value = 100 * fraction;
-  if (value > 0 && value < 1) return "< 1 %";
-  if (value > 99 && value < 100) return "> 99 %";
-  return `${Math.floor(value + 0.5)} %`;
-}
-
-/** @param {number} bytes @returns {string} */
-export function megabytes(bytes) {
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+export function partsOf({ computed, computedByBranch }, evaluation, block) {
+  const branches = Object.entries(computedByBranch ?? {});
+  const parts = branches.map(([branch, rows]) => ({ branch, fraction: rows[evaluation][block] }));
+  const differ = parts.some(({ fraction }) => fraction !== parts[0].fraction);
+  return differ ? parts : [{ branch: "", fraction: computed[evaluation][block] }];
 }
 
 /**
@@ -40,9 +39,24 @@ export function megabytes(bytes) {
  */
 export function totalsText(report) {
   const times = `${report.seconds.toFixed(2)} s (overhead ${report.overheadSeconds.toFixed(2)} s)`;
-  const work = `${percent(report.computedFraction)} of block work computed`;
   const count = `${report.evaluations} ${report.evaluations === 1 ? "evaluation" : "evaluations"}`;
-  return [work, ...(report.evaluations ? [count] : []), times, `cache ${megabytes(report.cacheBytes)}`].join(", ");
+  const cache = `cache ${megabytes(report.cacheBytes)}`;
+  return [workText(report), ...(report.evaluations ? [count] : []), times, cache].join(", ");
+}
+
+/**
+ * The same line while the run goes on.
+ * @param {SkipReport} report
+ * @returns {string}
+ */
+export function liveText(report) {
+  const of = report.steps === null ? "" : ` of ${report.steps}`;
+  return `sampling, evaluation ${report.evaluations}${of}, ${workText(report)} so far`;
+}
+
+/** @param {SkipReport} report @returns {string} */
+function workText({ computedFraction }) {
+  return `${percent(computedFraction)} of block work computed`;
 }
 
 /**
@@ -69,46 +83,6 @@ export function evaluationText(report, evaluation) {
 }
 
 /**
- * @param {SkipReport} report
- * @param {number} evaluation
- * @param {number} block
- * @returns {string} what happened to one block at one evaluation, and why
- */
-export function cellText(report, evaluation, block) {
-  const fraction = report.computed[evaluation][block];
-  const state = stateOf(fraction);
-  const change = report.change[evaluation][block] ?? null;
-  const expected = report.errorExpected[evaluation][block] ?? null;
-  const error = report.errorRealised[evaluation][block] ?? null;
-  const facts = [
-    state === "partial" ? `partial, ${percent(fraction)} of tokens computed` : state,
-    ...(change === null ? [] : [`change ${significant(change, 2)}`]),
-    ...(expected === null ? [] : [`expected error ${significant(expected, 2)}`]),
-    ...(error === null ? [] : [`a prediction would have been off by ${significant(error, 2)}`]),
-  ];
-  const reason = report.reasons[evaluation][block] ?? null;
-  const what = `${evaluationName(report, evaluation)}, ${report.blocks[block]}: ${facts.join(", ")}`;
-  return reason === null ? what : `${what}; ${reason}`;
-}
-
-/**
- * @param {SkipReport} report
- * @param {number} evaluation
- * @param {TokenHit} hit
- * @returns {string}
- */
-export function tokenText(report, evaluation, hit) {
-  const { samples = 1, frames = 1 } = report.tokens ?? {};
-  const where = [
-    ...(samples > 1 ? [`sample ${hit.sample + 1}`] : []),
-    ...(frames > 1 ? [`frame ${hit.frame + 1}`] : []),
-    `token row ${hit.row + 1}`,
-    `column ${hit.column + 1}`,
-  ];
-  return `${where.join(", ")}: ${isTokenComputed(report, evaluation, hit) ? "computed" : "predicted"}`;
-}
-
-/**
  * The heading of the token map, in several lengths, the longest first.
  * @param {SkipReport} report
  * @param {number} evaluation
@@ -120,7 +94,8 @@ export function tokensTexts(report, evaluation, shown) {
   if (fraction === null) return [];
   const share = `${percent(fraction)} computed`;
   const long = `tokens at evaluation ${evaluation + 1}: ${share}`;
-  return [...(shown ? [`${long} (${shown})`] : []), long, `tokens: ${share}`];
+  const short = `tokens: ${share}`;
+  return shown ? [`${long} (${shown})`, `${short} (${shown})`, long, short] : [long, short];
 }
 
 /**
@@ -134,11 +109,14 @@ export function summaryText(report, selected) {
   return `${size}: ${totalsText(report)}. Selected: ${evaluationText(report, selected)}.`;
 }
 
+/** @param {SkipReport} report @param {TokenHit} hit @returns {number} of the token in a mask */
+export function tokenIndex({ tokens }, { sample, frame, row, column }) {
+  return tokens ? ((sample * tokens.frames + frame) * tokens.height + row) * tokens.width + column : 0;
+}
+
 /** @param {SkipReport} report @param {number} evaluation @param {TokenHit} hit @returns {boolean} */
-export function isTokenComputed({ tokens }, evaluation, { sample, frame, row, column }) {
-  if (!tokens) return false;
-  const index = ((sample * tokens.frames + frame) * tokens.height + row) * tokens.width + column;
-  return tokens.masks[evaluation][index] === 1;
+export function isTokenComputed(report, evaluation, hit) {
+  return report.tokens?.masks[evaluation][tokenIndex(report, hit)] === 1;
 }
 
 /** @param {SkipReport} report @param {number} evaluation @returns {number | null} */
@@ -146,9 +124,4 @@ export function tokenFraction({ tokens }, evaluation) {
   if (!tokens) return null;
   const mask = tokens.masks[evaluation];
   return mask.reduce((sum, bit) => sum + bit, 0) / mask.length;
-}
-
-/** @param {number} value @param {number} digits @returns {string} */
-function significant(value, digits) {
-  return String(Number(value.toPrecision(digits)));
 }

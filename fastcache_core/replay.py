@@ -1,0 +1,245 @@
+"""What other thresholds would have skipped: a report's measurements, decided about once more.
+
+The engine's own functions decide (policies.py, significance.py, tokens.py); only what they look at is taken from the
+report. At the thresholds of the run the answer is what the run did. At others it is an estimate, because a model that
+skips more sees other states, in three ways:
+
+- the error of predicting a site grows with the change as the statistics say, error = d * change^p, and the difficulty d
+  of an evaluation in which nothing was measured, since it was predicted, lies between its neighbours';
+- the entry state moves from one evaluation to the next as it did;
+- the saliency of a token grows with the square of the way that the state has come since the token was computed.
+
+web/lib/whatif.mjs does the same in the browser; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import BlockCacheConfig, TokenSelectorConfig
+from .decisions import advance_sites, site_facts
+from .policies import MEASURES, Facts, SiteFacts, reasons_to_compute
+from .report import SALIENCY_SCALE, SCHEMA
+from .significance import EXPONENT, TINY
+from .sites import Site
+from .state import Lead
+from .thresholds import HIGHEST
+from .tokens import choose_active
+
+ANY = Facts(index=0, is_last=False, in_window=True)  # what is forced is known from the report
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """computed [evaluations][blocks]: fraction of tokens that would have been computed, and of all work.
+
+    errors: estimated error of every evaluation, relative to the blocks' work, None where it cannot be told. masks
+    [samples, tokens] of every evaluation, None without token selector. left: of every evaluation, relative change of
+    the tokens that would not have been computed, though their blocks.
+    """
+
+    computed: list[list[float]]
+    computed_fraction: float
+    errors: list[float | None]
+    masks: list[Tensor] | None
+    left: list[float]
+
+
+def why_not(report: dict[str, Any]) -> str | None:
+    """Why a report cannot be replayed, in a sentence, or None."""
+    if report.get("schema") != SCHEMA:
+        return f"The report has the schema {report.get('schema')!r}, this reads {SCHEMA!r}."
+    if "step" not in report:
+        return "This report is older and lacks what is needed; run the workflow once more."
+    if not report["computed"]:
+        return "The run skipped nothing and measured nothing."
+    if report["run"]["rule"] not in MEASURES:
+        return f"The rule {report['run']['rule']} holds nothing against a threshold."
+    if report["run"]["token_threshold"] > 0 and report["tokens"]["saliency"] is None:
+        return "The changes of tokens were not recorded: they are not selected here, or there are too many of them."
+    return None
+
+
+def replay(
+    report: dict[str, Any], block_threshold: float | None = None, token_threshold: float | None = None
+) -> Replayed:
+    """What these thresholds would have skipped, None for those of the run; ValueError where that cannot be told.
+
+    Factors that a threshold had along the schedule stay what they were.
+    """
+    problem = why_not(report)
+    if problem is None and token_threshold and report["tokens"]["saliency"] is None:
+        problem = "The token selector was off, so that changes of tokens were not recorded."
+    if problem is not None:
+        raise ValueError(problem)
+    return _Replay(report, scaled(report, "block", block_threshold), scaled(report, "token", token_threshold)).run()
+
+
+def scaled(report: dict[str, Any], kind: str, threshold: float | None) -> list[float]:
+    """The thresholds of all evaluations, if the one they follow had been another; None: as they were."""
+    then, held = report["run"][f"{kind}_threshold"], report["thresholds"][kind]
+    if threshold is None:
+        return [value or 0.0 for value in held]
+    factors = [value / then if value and then else float(not then) for value in held]
+    return [min(threshold * factor, HIGHEST) for factor in factors]
+
+
+class _Replay:
+    def __init__(self, report: dict[str, Any], block_thresholds: list[float], token_thresholds: list[float]):
+        run = report["run"]
+        self.report = report
+        self.sites = [Site(first, last, ends=False) for first, last in run["sites"]]
+        self.alpha, skips = run["alpha"], run["max_consecutive_skips"]
+        self.block_cache = [
+            BlockCacheConfig(threshold, run["rule"], self.alpha, max_consecutive_skips=skips)
+            for threshold in block_thresholds
+        ]
+        self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
+        selecting = any(token_thresholds)
+        self.steps_down = selecting and run["levels"][0] != "block"
+        self.difficulty = [self._difficulty(site) for site in self.sites]
+        self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
+        self.tokens = _Tokens(report, token_thresholds) if selecting else None
+
+    def run(self) -> Replayed:
+        """Evaluation by evaluation, as the engine's loop goes."""
+        lead, computed, errors, masks, left = Lead(None, None), [], [], [], []
+        for evaluation, (step, forced) in enumerate(zip(self.report["step"], self.report["forced"], strict=True)):
+            lead.travelled += step or 0.0
+            selected = self.tokens.selected(evaluation, lead.travelled) if self.tokens else None
+            fresh = self.steps_down and selected is not None and not selected.all()
+            if fresh:  # from here on blocks are decided about one by one, and have nothing to predict from yet
+                self.steps_down = False
+                lead.sites.clear()
+            facts = site_facts(lead, self.sites, step, self.alpha, self.own)
+            predicted = self._predicted(evaluation, facts, forced is not None)
+            mask = selected if forced is None else None
+            fraction = 1.0 if mask is None or fresh else int(mask.sum(dim=1).amax()) / mask.shape[1]
+            advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)), 0.0)
+            if self.tokens:
+                masks.append(self.tokens.advance(lead.travelled, mask, all(predicted)))
+                left.append(0.0 if fresh or all(predicted) else self.tokens.left(masks[-1]))
+            computed.append(self._row(predicted, fraction))
+            errors.append(self._error(evaluation, facts, predicted))
+            if fraction == 1.0:
+                self._learn(lead, evaluation, facts, predicted)
+        return Replayed(computed, self._work(computed), errors, masks or None, left)
+
+    def _predicted(self, evaluation: int, facts: Sequence[SiteFacts], forced: bool) -> list[bool]:
+        if forced:
+            return [False] * len(facts)
+        return [why is None for why in reasons_to_compute(ANY, facts, self.block_cache[evaluation])]
+
+    def _row(self, predicted: Sequence[bool], fraction: float) -> list[float]:
+        row = [1.0] * len(self.report["blocks"])
+        for site, skipped in zip(self.sites, predicted, strict=True):
+            for block in site.blocks:
+                row[block] = 0.0 if skipped else fraction
+        return row
+
+    def _work(self, computed: list[list[float]]) -> float:
+        """Tokens other than the image's are computed where any are."""
+        fraction, image = np.array(computed), np.array(self.report["image_share"])
+        done = np.where(fraction > 0, 1 - image * (1 - fraction), 0.0)
+        return float((done * np.array(self.report["work"])).sum() / len(computed))
+
+    def _error(self, evaluation: int, facts: Sequence[SiteFacts], predicted: Sequence[bool]) -> float | None:
+        total = 0.0
+        for known, skipped, difficulty in zip(facts, predicted, self.difficulty, strict=True):
+            if skipped:
+                if difficulty[evaluation] is None:
+                    return None
+                total += known.share * math.exp(difficulty[evaluation]) * max(known.change, TINY) ** EXPONENT
+        return total
+
+    def _learn(self, lead: Lead, evaluation: int, facts: Sequence[SiteFacts], predicted: Sequence[bool]) -> None:
+        for i, (site, known) in enumerate(zip(self.sites, facts, strict=True)):
+            difficulty = self.difficulty[i][evaluation]
+            if not predicted[i] and known.change and difficulty is not None:
+                lead.sites[site].size = self.sizes[i][evaluation]
+                lead.sites[site].errors.update(math.exp(difficulty) * known.change**EXPONENT, known.change)
+
+    def _difficulty(self, site: Site) -> list[float | None]:
+        """log(error / change^p) of every evaluation; None where the site was computed and nothing could be measured."""
+        rows = [[row[site.first] for row in self.report[key]] for key in ("error_realised", "change", "computed")]
+        known = [
+            math.log(max(error, TINY)) - EXPONENT * math.log(change) if error is not None and change else None
+            for error, change, _ in zip(*rows, strict=True)
+        ]
+        pairs = zip(known, between(known), rows[2], strict=True)
+        return [guess if value is None and computed < 1 else value for value, guess, computed in pairs]
+
+
+class _Tokens:
+    """The token selector once more: the run's own thresholds tell where the tokens' changes were counted from."""
+
+    def __init__(self, report: dict[str, Any], thresholds: list[float]):
+        run, tokens = report["run"], report["tokens"]
+        self.forced = [forced is not None for forced in report["forced"]]
+        self.rested = [not any(row) for row in report["computed"]]
+        shape = (tokens["samples"], math.prod(tokens["grid"]))
+        recorded = tokens["saliency"]
+        self.saliency = [unpacked(value, recorded["threshold"], shape) for value in recorded["values"]]
+        bounds = run["min_active"], run["max_active"], run["refresh_interval"]
+        self.configs, self.configs_then = (
+            [TokenSelectorConfig(threshold, *bounds) for threshold in each]
+            for each in (thresholds, scaled(report, "token", None))
+        )
+        self.age, self.age_then = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int32)
+        self.since, self.since_then = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
+        self.changed = torch.zeros(shape)
+        self.evaluation = 0
+
+    def selected(self, evaluation: int, travelled: float) -> Tensor | None:
+        """The tokens [samples, tokens] that would be computed if any block is; None where nothing was recorded."""
+        self.evaluation, then = evaluation, self.saliency[evaluation]
+        if then is None:
+            self.changed = torch.zeros_like(self.changed)
+            return None
+        ways = travelled - self.since, travelled - self.since_then
+        self.changed = torch.where(ways[1] > 0, then * (ways[0] / ways[1]) ** 2, then.double())
+        return choose_active(self.changed, self.age, self.configs[evaluation])
+
+    def advance(self, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
+        """Count on, for what would have been done and for what was; returns which tokens would have been computed."""
+        then = self.saliency[self.evaluation]
+        selected_then = None if then is None else choose_active(then, self.age_then, self.configs_then[self.evaluation])
+        mask_then = None if self.forced[self.evaluation] else selected_then
+        moved_then = self._moved(mask_then, self.rested[self.evaluation])
+        moved = self._moved(mask, rested)
+        self.age, self.age_then = torch.where(moved, 0, self.age + 1), torch.where(moved_then, 0, self.age_then + 1)
+        self.since = torch.where(moved, travelled, self.since)
+        self.since_then = torch.where(moved_then, travelled, self.since_then)
+        return moved
+
+    def _moved(self, mask: Tensor | None, rested: bool) -> Tensor:
+        return torch.full_like(self.age, not rested, dtype=torch.bool) if rested or mask is None else mask
+
+    def left(self, mask: Tensor) -> float:
+        """Relative change of the state that stays undone, since these tokens only are computed; worst sample."""
+        return float(self.changed.masked_fill(mask, 0).mean(dim=1).sqrt().amax())
+
+
+def between(values: Sequence[float | None]) -> list[float | None]:
+    """Missing values on the line between their neighbours; beyond the ends as the nearest; all missing stay so."""
+    known = [i for i, value in enumerate(values) if value is not None]
+    if not known:
+        return list(values)
+    return np.interp(range(len(values)), known, [values[i] for i in known]).tolist()
+
+
+def unpacked(values: str | None, threshold: float, shape: tuple[int, int]) -> Tensor | None:
+    """Saliencies from their bytes; the lowest stands for none."""
+    if values is None:
+        return None
+    levels = torch.from_numpy(np.frombuffer(base64.b64decode(values), np.uint8).copy()).reshape(shape)
+    saliency = threshold * torch.exp((levels.double() - 127.5) / SALIENCY_SCALE)
+    return saliency.masked_fill(levels == 0, 0)

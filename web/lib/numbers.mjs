@@ -1,0 +1,50 @@
+// @ts-check
+/** Numbers as people read them. */
+
+/**
+ * Whole percent, but never 0 or 100 for something in between.
+ * @param {number} fraction
+ * @returns {string}
+ */
+export function percent(fraction) {
+  const value = 100 * fraction;
+  if (value > 0 && value < 1) return "< 1 %";
+  if (value > 99 && value < 100) return "> 99 %";
+  return `${Math.floor(value + 0.5)} %`;
+}
+
+/** @param {number} bytes @returns {string} */
+export function megabytes(bytes) {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(2)} GB`;
+}
+
+/** @param {number} value @param {number} digits @returns {string} without needless zeros */
+export function significant(value, digits) {
+  return String(rounded(value, digits));
+}
+
+/** @param {number} value @param {number} [digits] @returns {number} as a threshold is written into a widget */
+export function rounded(value, digits = 3) {
+  return Number(value.toPrecision(digits));
+}
+
+/**
+ * A number and the threshold it was held against, with as many decimals as it takes to see which way it went.
+ * @param {number} value
+ * @param {number} threshold
+ * @returns {string} for example "0.031 < 0.050"
+ */
+export function compared(value, threshold) {
+  const sign = value < threshold ? "<" : value > threshold ? ">" : "=";
+  const least = Math.max(decimals(value), decimals(threshold));
+  for (let digits = least; digits <= 6; digits++) {
+    const [left, right] = [value.toFixed(digits), threshold.toFixed(digits)];
+    if (left !== right || sign === "=") return `${left} ${sign} ${right}`;
+  }
+  return `${significant(value, 3)} ${sign} ${significant(threshold, 3)}`;
+}
+
+/** Decimals that two significant digits need. @param {number} value @returns {number} */
+function decimals(value) {
+  return value === 0 ? 0 : Math.max(1 - Math.floor(Math.log10(Math.abs(value))), 0);
+}

@@ -1,0 +1,82 @@
+// @ts-check
+/**
+ * The handle on the threshold line: drag it, or focus it and use the arrow keys. It lies over the canvas and moves with
+ * the line.
+ *
+ * @typedef {import("./layout.mjs").CurveLayout} CurveLayout
+ */
+import { valueAt, yOf } from "./curve.mjs";
+import { rounded, significant } from "./numbers.mjs";
+
+/** Factors by which keys change the value. @type {Readonly<Record<string, number>>} */
+const KEYS = Object.freeze({
+  ArrowUp: 1.05, ArrowRight: 1.05, ArrowDown: 1 / 1.05, ArrowLeft: 1 / 1.05, PageUp: 1.5, PageDown: 1 / 1.5,
+});
+const HEIGHT = 14;
+
+export class ThresholdHandle {
+  /**
+   * @param {(value: number) => void} tried told the value, rounded, whenever the user moves the handle
+   * @param {(event: MouseEvent) => number} locate y of an event on the canvas
+   */
+  constructor(tried, locate) {
+    this.tried = tried;
+    this.locate = locate;
+    /** @type {CurveLayout | null} */
+    this.layout = null;
+    this.value = 0;
+    this.element = document.createElement("div");
+    this.element.className = "threshold";
+    this.element.tabIndex = 0;
+    this.element.setAttribute("role", "slider");
+    this.element.setAttribute("aria-orientation", "vertical");
+    this.element.addEventListener("pointerdown", (event) => this.grab(event));
+    this.element.addEventListener("pointermove", (event) => this.drag(event));
+    this.element.addEventListener("keydown", (event) => this.press(event));
+    this.place(null, 0);
+  }
+
+  /**
+   * Put the handle on the line.
+   * @param {CurveLayout | null} layout null where there is nothing to drag
+   * @param {number} value
+   */
+  place(layout, value) {
+    this.layout = layout;
+    this.value = value;
+    this.element.hidden = layout === null;
+    if (!layout) return;
+    const { axis, curve } = layout;
+    const top = yOf(axis, layout, value) - HEIGHT / 2;
+    Object.assign(this.element.style, { left: `${layout.x}px`, top: `${top}px`, width: `${layout.width}px` });
+    this.element.title = `Drag to see what another ${curve.knob} would have done.`;
+    const spoken = { label: curve.knob, valuemin: axis.low, valuemax: axis.high, valuenow: value };
+    for (const [name, of] of Object.entries(spoken)) this.element.setAttribute(`aria-${name}`, String(of));
+    this.element.setAttribute("aria-valuetext", significant(value, 3));
+  }
+
+  /** @param {PointerEvent} event */
+  grab(event) {
+    if (event.button !== 0) return;
+    this.element.setPointerCapture(event.pointerId);
+    this.element.focus();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** @param {PointerEvent} event */
+  drag(event) {
+    if (!this.layout || !this.element.hasPointerCapture(event.pointerId)) return;
+    this.tried(rounded(valueAt(this.layout.axis, this.layout, this.locate(event))));
+  }
+
+  /** @param {KeyboardEvent} event */
+  press(event) {
+    if (!this.layout || event.ctrlKey || event.metaKey || event.altKey) return;
+    const { low, high } = this.layout.axis;
+    const target = event.key === "Home" ? low : event.key === "End" ? high : this.value * (KEYS[event.key] ?? 0);
+    if (target === 0) return;
+    event.preventDefault();
+    this.tried(rounded(Math.min(Math.max(target, low), high)));
+  }
+}

@@ -1,0 +1,401 @@
+// @ts-check
+/**
+ * What other thresholds would have skipped, from what a report measured: fastcache_core/replay.py for the browser. Both
+ * give the same answers (a test compares them); why they are estimates stands there.
+ *
+ * @typedef {import("./report.mjs").SkipReport} SkipReport
+ * @typedef {object} WhatIf
+ * @property {number[][]} computed [evaluations][blocks], fraction of tokens that would have been computed
+ * @property {number} computedFraction of all work
+ * @property {(number | null)[]} errors estimated error of each evaluation, relative to the blocks' work
+ * @property {Uint8Array[] | null} masks tokens of each evaluation: sample, frame, row, column; 1 = computed
+ * @property {number[]} left of each evaluation, relative change of tokens that would not have been computed
+ * @typedef {{ [K in keyof SkipReport]: K extends "saliency" | "tokens" ? SkipReport[K]
+ *   : NonNullable<SkipReport[K]> }} Measured a report that has what is needed
+ * @typedef {{ computed: number[][], computedFraction: number, error: { mean: number, largest: number } | null,
+ *   masks?: Uint8Array[], left?: number }} Outcome of the whole run: `error` of evaluations that skip, null where it
+ *   cannot be told; `masks` and `left` with tokens
+ * @typedef {object} Seen what is known of a site
+ * @property {number | null} change
+ * @property {number | null} error
+ * @property {number} share
+ * @property {number} skips
+ * @property {number | null} own its own threshold
+ */
+
+/** fastcache_core/significance.py and thresholds.py have the same numbers; a test compares them. */
+export const CONSTANTS = Object.freeze({
+  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10,
+});
+const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
+/** Rules that hold something against a threshold. */
+const RULES = ["significance", "change", "first_block"];
+const NEEDED = /** @type {const} */ (["step", "forced", "size", "work", "imageShare", "sites", "ownThresholds", "levels",
+  "rule", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval", "tokenThreshold", "thresholds"]);
+
+/**
+ * @param {SkipReport} report
+ * @returns {string | null} why nothing can be told of other thresholds
+ */
+export function whyNot(report) {
+  if (report.evaluations === 0) return "The run skipped nothing and measured nothing.";
+  if (NEEDED.some((key) => report[key] === null)) {
+    return "This report is older and lacks what is needed; run the workflow once more.";
+  }
+  const { rule, tokenThreshold, saliency } = /** @type {Measured} */ (report);
+  if (!RULES.includes(rule)) return `The rule ${rule} holds nothing against a threshold.`;
+  if (tokenThreshold > 0 && !saliency) {
+    return "The changes of tokens were not recorded: they are not selected here, or there are too many of them.";
+  }
+  return null;
+}
+
+/**
+ * @param {SkipReport} report
+ * @param {number} threshold
+ * @returns {Outcome | string} what this block_threshold would have skipped; a string says why it cannot be told
+ */
+export function blockWhatIf(report, threshold) {
+  const problem = whyNot(report);
+  if (problem !== null) return problem;
+  const measured = /** @type {Measured} */ (report);
+  return summary(replay(measured, scaled(measured, "block", threshold), scaled(measured, "token", null)));
+}
+
+/**
+ * @param {SkipReport} report
+ * @param {number} threshold
+ * @returns {Outcome | string} the same for this token_threshold
+ */
+export function tokenWhatIf(report, threshold) {
+  const problem = whyNot(report);
+  if (problem !== null) return problem;
+  const measured = /** @type {Measured} */ (report);
+  if (!measured.saliency) return "The token selector was off, so that changes of tokens were not recorded.";
+  return summary(replay(measured, scaled(measured, "block", null), scaled(measured, "token", threshold)));
+}
+
+/**
+ * @param {Measured} report
+ * @param {"block" | "token"} kind
+ * @param {number | null} threshold null: as it was
+ * @returns {number[]} the thresholds of all evaluations; factors along the schedule stay what they were
+ */
+export function scaled(report, kind, threshold) {
+  const [then, held] = [report[`${kind}Threshold`], report.thresholds[kind]];
+  if (threshold === null) return held.map((value) => value ?? 0);
+  return held.map((value) => Math.min(threshold * (value && then ? value / then : Number(!then)), CONSTANTS.highest));
+}
+
+/** @param {WhatIf} answer @returns {Outcome} */
+function summary({ computed, computedFraction, errors, masks, left }) {
+  const told = errors.filter((error, i) => error !== 0 && computed[i].some((fraction) => fraction < 1));
+  const known = /** @type {number[]} */ (told.filter((error) => error !== null));
+  const error = told.length > known.length ? null : {
+    mean: known.reduce((sum, value) => sum + value, 0) / Math.max(known.length, 1),
+    largest: Math.max(0, ...known),
+  };
+  return { computed, computedFraction, error, ...(masks ? { masks, left: Math.max(0, ...left) } : {}) };
+}
+
+/**
+ * @param {Measured} report
+ * @param {number[]} blockThresholds [evaluations]
+ * @param {number[]} tokenThresholds [evaluations]
+ * @returns {WhatIf}
+ */
+export function replay(report, blockThresholds, tokenThresholds) {
+  const sites = report.sites.map((site) => new Site(report, site));
+  const selecting = tokenThresholds.some(Boolean);
+  const tokens = selecting ? new Tokens(report, tokenThresholds) : null;
+  let stepsDown = selecting && report.levels[0] !== "block";
+  let travelled = 0;
+  /** @type {WhatIf} */
+  const answer = { computed: [], computedFraction: 0, errors: [], masks: tokens && [], left: [] };
+  for (let evaluation = 0; evaluation < report.evaluations; evaluation++) {
+    const step = report.step[evaluation];
+    const forced = report.forced[evaluation] !== null;
+    travelled += step ?? 0;
+    const selected = tokens?.selected(evaluation, travelled) ?? null;
+    const fresh = stepsDown && selected !== null && selected.includes(0);
+    if (fresh) {
+      stepsDown = false;
+      for (const site of sites) site.forget();
+    }
+    const seen = seeSites(sites, step, travelled, report.alphaQuantile);
+    const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
+    const rested = predicted.every(Boolean);
+    const mask = forced ? null : selected;
+    const fraction = mask === null || fresh ? 1 : mostComputed(mask, tokens?.samples ?? 1);
+    sites.forEach((site, i) => site.advance(predicted[i], travelled));
+    if (tokens) {
+      const moved = tokens.advance(travelled, mask, rested);
+      answer.masks?.push(moved);
+      answer.left.push(fresh || rested ? 0 : tokens.left(moved));
+    }
+    answer.computed.push(rowOf(report, predicted, fraction));
+    answer.errors.push(estimate(sites, seen, predicted, evaluation));
+    if (fraction === 1) sites.forEach((site, i) => !predicted[i] && site.learn(evaluation, seen[i].change));
+  }
+  answer.computedFraction = workOf(report, answer.computed);
+  return answer;
+}
+
+/** What is predicted at once, and what is known of it. */
+class Site {
+  /** @param {Measured} report @param {[number, number]} blocks first and last */
+  constructor(report, [first, last]) {
+    const own = report.ownThresholds.slice(first, last + 1).filter((value) => value !== null);
+    this.own = own.length ? Math.min(.../** @type {number[]} */ (own)) : null;
+    this.difficulty = difficultyOf(report, first);
+    this.sizes = between(report.size.map((row) => row[first] ?? null));
+    this.known = unknown();
+  }
+
+  forget() {
+    this.known = unknown();
+  }
+
+  /** @param {boolean} predicted @param {number} travelled */
+  advance(predicted, travelled) {
+    const { known } = this;
+    known.skips = predicted ? known.skips + 1 : 0;
+    if (!predicted) known.computedAt = travelled;
+  }
+
+  /** ErrorStatistics.update. @param {number} evaluation @param {number | null} change */
+  learn(evaluation, change) {
+    const value = this.difficulty[evaluation];
+    if (!change || value === null) return;
+    const { known } = this;
+    known.size = this.sizes[evaluation] ?? 0;
+    const weight = known.count ? forgetting : 1;
+    const off = value - known.mean;
+    known.mean += weight * off;
+    known.variance = (1 - weight) * (known.variance + weight * off ** 2);
+    known.weights = (1 - weight) ** 2 * known.weights + weight ** 2;
+    known.count += 1;
+  }
+
+  /** ErrorStatistics.bound. @param {number} change @param {number} z quantile of the normal distribution */
+  bound(change, z) {
+    const { count, mean, variance, weights } = this.known;
+    if (count === 0) return null;
+    const n = 1 / weights;
+    const degrees = priorWeight + n - 1;
+    const spread = Math.sqrt(((priorWeight * priorSpread ** 2 + n * variance) / degrees) * (1 + weights));
+    return Math.exp(mean + studentQuantile(z, degrees) * spread) * Math.max(change, tiny) ** exponent;
+  }
+}
+
+/** What is known of a site at first: SiteRecord. `computedAt`: how far the state had come when it was computed. */
+function unknown() {
+  return { computedAt: NaN, skips: 0, size: 0, count: 0, mean: 0, variance: 0, weights: 0 };
+}
+
+/** @param {number} z of the normal distribution @param {number} degrees @returns {number} the same of Student's t */
+function studentQuantile(z, degrees) {
+  const terms = [
+    z,
+    (z ** 3 + z) / 4,
+    (5 * z ** 5 + 16 * z ** 3 + 3 * z) / 96,
+    (3 * z ** 7 + 19 * z ** 5 + 17 * z ** 3 - 15 * z) / 384,
+  ];
+  return terms.reduce((sum, term, power) => sum + term / degrees ** power, 0);
+}
+
+/** @param {Site[]} sites @param {number | null} step @param {number} travelled @param {number} z @returns {Seen[]} */
+function seeSites(sites, step, travelled, z) {
+  const total = sites.reduce((sum, { known }) => sum + known.size, 0) || 1;
+  return sites.map((site) => {
+    const { computedAt, size, skips } = site.known;
+    if (step === null || Number.isNaN(computedAt)) {
+      return { change: null, error: null, share: 1, skips: 0, own: site.own };
+    }
+    const change = travelled - computedAt;
+    const share = sites.length > 1 ? size / total : 1;
+    return { change, error: site.bound(change, z), share, skips, own: site.own };
+  });
+}
+
+/** Whether each site is predicted: policies.py. @param {Measured} report @param {Seen[]} seen
+ * @param {number} threshold @returns {boolean[]} */
+function decide(report, seen, threshold) {
+  const open = seen.map(({ change, skips, own }) =>
+    threshold > 0 && own !== 0 && change !== null && skips < report.maxConsecutiveSkips);
+  if (report.rule !== "significance") {
+    return seen.map(({ change, own }, i) => open[i] && /** @type {number} */ (change) <= (own ?? threshold));
+  }
+  const shared = seen.filter(({ own, error }, i) => open[i] && own === null && error !== null);
+  const sum = shared.reduce((total, { share, error }) => total + share * /** @type {number} */ (error), 0);
+  return seen.map(({ own, error }, i) =>
+    open[i] && error !== null && (own === null ? sum <= threshold : error <= own));
+}
+
+/** Logarithm of error / change^p of every evaluation; null where it was computed and nothing could be measured.
+ * @param {Measured} report @param {number} block @returns {(number | null)[]} */
+function difficultyOf(report, block) {
+  const known = report.errorRealised.map((row, evaluation) => {
+    const [error, change] = [row[block] ?? null, report.change[evaluation][block] ?? null];
+    return error !== null && change ? Math.log(Math.max(error, tiny)) - exponent * Math.log(change) : null;
+  });
+  const guesses = between(known);
+  return known.map((value, i) => (value === null && report.computed[i][block] < 1 ? guesses[i] : value));
+}
+
+/**
+ * Missing values on the line between their neighbours; beyond the ends as the nearest; all missing stay so.
+ * @param {(number | null)[]} values
+ * @returns {(number | null)[]}
+ */
+export function between(values) {
+  const known = values.flatMap((value, i) => (value === null ? [] : [i]));
+  return values.map((value, i) => {
+    if (value !== null || known.length === 0) return value;
+    const after = known.find((k) => k > i) ?? known[known.length - 1];
+    const before = known.filter((k) => k < i).pop() ?? after;
+    const [a, b] = [/** @type {number} */ (values[before]), /** @type {number} */ (values[after])];
+    return before === after ? a : a + ((b - a) * (i - before)) / (after - before);
+  });
+}
+
+/** @param {Measured} report @param {boolean[]} predicted @param {number} fraction @returns {number[]} */
+function rowOf(report, predicted, fraction) {
+  const row = report.blocks.map(() => 1);
+  report.sites.forEach(([first, last], i) => row.fill(predicted[i] ? 0 : fraction, first, last + 1));
+  return row;
+}
+
+/** @param {Measured} report @param {number[][]} computed @returns {number} part of all work that is done */
+function workOf(report, computed) {
+  let done = 0;
+  for (const row of computed) {
+    row.forEach((fraction, block) => {
+      if (fraction > 0) done += report.work[block] * (1 - report.imageShare[block] * (1 - fraction));
+    });
+  }
+  return done / computed.length;
+}
+
+/** @param {Site[]} sites @param {Seen[]} seen @param {boolean[]} predicted @param {number} evaluation
+ * @returns {number | null} error of what is predicted */
+function estimate(sites, seen, predicted, evaluation) {
+  let total = 0;
+  for (const [i, { difficulty }] of sites.entries()) {
+    if (!predicted[i]) continue;
+    const [hard, change] = [difficulty[evaluation], /** @type {number} */ (seen[i].change)];
+    if (hard === null) return null;
+    total += seen[i].share * Math.exp(hard) * Math.max(change, tiny) ** exponent;
+  }
+  return total;
+}
+
+/** The token selector once more: the run's own thresholds tell where the tokens' changes were counted from. */
+class Tokens {
+  /** @param {Measured} report @param {number[]} thresholds [evaluations] */
+  constructor(report, thresholds) {
+    const { saliency, tokens } = report;
+    if (!saliency || !tokens) throw new Error("The report has no changes of tokens.");
+    this.report = report;
+    this.recorded = saliency;
+    this.samples = tokens.samples;
+    this.count = tokens.samples * tokens.frames * tokens.height * tokens.width;
+    this.levels = Float64Array.from({ length: 256 }, (_, byte) =>
+      byte === 0 ? 0 : saliency.threshold * Math.exp((byte - 127.5) / saliency.scale));
+    this.rested = report.computed.map((row) => row.every((fraction) => fraction === 0));
+    this.now = new Path(this.count, thresholds);
+    this.then = new Path(this.count, scaled(report, "token", null));
+    this.changed = new Float64Array(this.count);
+    this.evaluation = 0;
+  }
+
+  /** @param {number} evaluation @param {number} travelled
+   * @returns {Uint8Array | null} the tokens that would be computed if any block is; null where nothing was recorded */
+  selected(evaluation, travelled) {
+    this.evaluation = evaluation;
+    const bytes = this.recorded.values[evaluation];
+    this.changed = new Float64Array(this.count);
+    if (!bytes) return null;
+    for (let i = 0; i < this.count; i++) {
+      const [way, wayThen] = [travelled - this.now.since[i], travelled - this.then.since[i]];
+      this.changed[i] = this.levels[bytes[i]] * (wayThen > 0 ? (way / wayThen) ** 2 : 1);
+    }
+    return this.now.choose(evaluation, this.changed, this.report, this.samples);
+  }
+
+  /** Count on, for what would have been done and for what was. @param {number} travelled
+   * @param {Uint8Array | null} mask @param {boolean} rested @returns {Uint8Array} what would have been computed */
+  advance(travelled, mask, rested) {
+    const bytes = this.recorded.values[this.evaluation];
+    const forced = this.report.forced[this.evaluation] !== null;
+    const then = bytes && !forced
+      ? this.then.choose(this.evaluation, Float64Array.from(bytes, (byte) => this.levels[byte]), this.report, this.samples) : null;
+    this.then.move(travelled, then, this.rested[this.evaluation]);
+    return this.now.move(travelled, mask, rested);
+  }
+
+  /** @param {Uint8Array} moved @returns {number} relative change of the others, of the worst sample */
+  left(moved) {
+    const tokens = this.count / this.samples;
+    const sums = new Float64Array(this.samples);
+    moved.forEach((bit, i) => { if (!bit) sums[Math.floor(i / tokens)] += this.changed[i]; });
+    return Math.sqrt(Math.max(...sums) / tokens);
+  }
+}
+
+/** When each token was computed last, under some thresholds. */
+class Path {
+  /** @param {number} count @param {number[]} thresholds [evaluations] */
+  constructor(count, thresholds) {
+    this.thresholds = thresholds;
+    this.age = new Int32Array(count);
+    this.since = new Float64Array(count);
+  }
+
+  /** choose_active in tokens.py. @param {number} evaluation @param {Float64Array} changed @param {Measured} report
+   * @param {number} samples */
+  choose(evaluation, changed, { refreshInterval, minActive, maxActive }, samples) {
+    const mask = new Uint8Array(changed.length);
+    const threshold = this.thresholds[evaluation];
+    const tokens = changed.length / samples;
+    const low = Math.max(1, roundEven(minActive * tokens));
+    const high = Math.max(1, roundEven(maxActive * tokens));
+    for (let start = 0; start < changed.length; start += tokens) {
+      const due = (/** @type {number} */ i) => this.age[i] >= refreshInterval;
+      let wanted = 0;
+      for (let i = start; i < start + tokens; i++) wanted += mask[i] = changed[i] > threshold || due(i) ? 1 : 0;
+      if (wanted >= low && wanted <= high) continue;
+      const weight = (/** @type {number} */ i) => (due(i) ? Infinity : changed[i]);
+      const order = Array.from({ length: tokens }, (_, i) => start + i).sort((a, b) =>
+        weight(a) === weight(b) ? a - b : weight(b) - weight(a));
+      order.forEach((i, rank) => { mask[i] = (mask[i] && rank < high) || rank < low ? 1 : 0; });
+    }
+    return mask;
+  }
+
+  /** @param {number} travelled @param {Uint8Array | null} mask null for all @param {boolean} rested none at all
+   * @returns {Uint8Array} */
+  move(travelled, mask, rested) {
+    const moved = rested || mask === null ? new Uint8Array(this.age.length).fill(rested ? 0 : 1) : mask;
+    moved.forEach((bit, i) => {
+      this.age[i] = bit ? 0 : this.age[i] + 1;
+      if (bit) this.since[i] = travelled;
+    });
+    return moved;
+  }
+}
+
+/** The largest part of a sample's tokens that is computed. @param {Uint8Array} mask @param {number} samples */
+function mostComputed(mask, samples) {
+  const tokens = mask.length / samples;
+  const counts = Array.from({ length: samples }, (_, s) =>
+    mask.subarray(s * tokens, (s + 1) * tokens).reduce((sum, bit) => sum + bit, 0));
+  return Math.max(...counts) / tokens;
+}
+
+/** Halves to the even neighbour, as Python's round. @param {number} x @returns {number} */
+function roundEven(x) {
+  const floor = Math.floor(x);
+  if (x - floor !== 0.5) return Math.round(x);
+  return floor % 2 === 0 ? floor : floor + 1;
+}
