@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..fastcache_core.report import EvaluationRecord, Report, finite
+from ..fastcache_core.report import EvaluationRecord, Report, finite, part_of
 
 VERSION = 1
 QUEUED = 8  # evaluations that wait to be sent, at most
@@ -105,17 +105,17 @@ class LivePreview:
 def message(evaluation: int, report: Report) -> dict[str, Any]:
     """What happened in an evaluation (counted from 0), as JSON-ready values of a few KB."""
     record = report.evaluations[evaluation]
-    computed = np.divide(record.computed, record.rows, out=np.ones_like(record.rows), where=record.rows > 0)
+    computed = np.array(part_of(record.computed, record.rows))
     return {
         "evaluation": evaluation,
         "steps": report.run["steps"],
         "rule": report.run["rule"],
-        "threshold": {kind: report.run[f"{kind}_threshold"] for kind in ("block", "token")},
+        "threshold": dict(zip(("block", "token"), record.thresholds or (None, None), strict=True)),
         "blocks": compact(report.blocks),
         "sigma": finite(record.sigma),
         "computed": base64.b64encode(levels(computed).tobytes()).decode(),
+        "held": finite(record.held),
         "change": finite(record.change[0]),
-        "expected": finite(record.expected[0]),
         "reason": main_reason(record, report),
         "tokens": token_maps(record, report),
         "computed_fraction": round(report.computed_fraction, 4),

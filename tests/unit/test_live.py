@@ -105,6 +105,7 @@ def some_report(blocks: int, evaluations: int, samples: int, grid: tuple[int, in
     generator = torch.Generator().manual_seed(0)
     for evaluation in range(evaluations):
         report.begin()
+        report.decided(0.01, 0.02, None, (0.1, 0.05), None)
         report.evaluations[-1].sigma = 1 - evaluation / evaluations
         report.mark_tokens(shape, torch.rand(shape, generator=generator) < 0.02)
         for block in range(blocks):
@@ -130,7 +131,7 @@ def test_a_message_says_what_the_report_says() -> None:
     assert list(base64.b64decode(told["computed"])) == [5, 0, 5, 5]
     assert told["sigma"] == pytest.approx(1 / 3, abs=1e-4)
     assert told["threshold"] == {"block": 0.1, "token": 0.05}
-    assert (told["change"], told["expected"], told["reason"]) == (0.01, 0.02, "partial: some")
+    assert (told["change"], told["held"], told["reason"]) == (0.01, 0.02, "partial: some")
     assert told["tokens"]["grid"] == [1, 8, 9] and told["tokens"]["samples"] == 2
     mask = report.evaluations[2].computed_tokens((2, 72)).reshape(2, 1, 8, 9)
     assert np.array_equal(unpacked(told["tokens"]), mask)

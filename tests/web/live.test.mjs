@@ -9,7 +9,7 @@ function message(changes = {}) {
   return {
     v: 1, nodes: ["12:7"], prompt_id: "prompt", workflow: null, run: "run", evaluation: 1, steps: 20,
     rule: "significance", threshold: { block: 0.1, token: 0.05 }, blocks: [["double", 2], "single 0"], sigma: 0.41,
-    computed: btoa("\x00\x80\xff"), change: 0.03, expected: 0.05, reason: "predicted: expected error within 0.1",
+    computed: btoa("\x00\x80\xff"), change: 0.03, held: 0.05, reason: "predicted: expected error within 0.1",
     tokens: { grid: [1, 2, 3], samples: 1, bits: btoa("\xa4") }, computed_fraction: 0.5, seconds: 3.4, overhead: 0.02,
     cache_bytes: 1000, ...changes,
   };
@@ -31,6 +31,7 @@ test("a message becomes a report that can be read", () => {
   assert.deepEqual(report.blocks, ["double 0", "double 1", "single 0"]);
   assert.deepEqual(report.computed, [[0, 128 / 255, 1]]);
   assert.deepEqual(report.change, [[0.03, null, null]]);
+  assert.deepEqual(report.held, [0.05]);
   assert.deepEqual(report.reasons, [["predicted: expected error within 0.1", null, null]]);
   assert.deepEqual(report.sigmas, [0.41]);
   assert.deepEqual([...(report.tokens?.masks[0] ?? [])], [1, 0, 1, 0, 0, 1]);

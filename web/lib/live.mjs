@@ -124,7 +124,7 @@ export class LiveReport {
       blocks,
       computed: fits.map((step) => step?.computed ?? blocks.map(() => 1)),
       change: fits.map((step) => firstOf(blocks, step?.said.change)),
-      error_expected: fits.map((step) => firstOf(blocks, step?.said.expected)),
+      held: rows.map((step) => number(step?.said.held, null)),
       thresholds: Object.fromEntries(["block", "token"].map((kind) =>
         [kind, rows.map((step) => step?.said.threshold?.[kind] ?? null)])),
       tokens: this.tokens(rows),
