@@ -44,7 +44,7 @@ test("evaluations that were left out count as computed", () => {
   const report = readReport(growing.toReport());
   assert.equal(report.evaluations, 4);
   assert.deepEqual(report.computed[1], [1, 1, 1]);
-  assert.deepEqual(report.errorExpected[2], [null, null, null]);
+  assert.deepEqual(report.held, [0.05, null, null, 0.05]);
   assert.deepEqual(report.sigmas, [0.41, null, null, 0.41]);
   assert.deepEqual(report.tokens?.masks[2], new Uint8Array(6).fill(1));
 });

@@ -99,8 +99,8 @@ export class LiveReport {
     this.run = step.run;
     this.promptId = step.promptId;
     /** @type {Map<number, Step>} */
-    this.steps = new Map();
-    this.add(step);
+    this.steps = new Map([[step.evaluation, step]]);
+    this.newest = step;
   }
 
   /** @param {Step} step of the same run */
