@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..fastcache_core.metrics import closeness
-from .comparison import Pair, Pairs, comparison_text, pictures, skipped_text
+from .drawing.comparison import Pair, Pairs, comparison_text, pictures, skipped_text
 from .host import last_report
 
 SHOWN = 16  # pictures in the graph, at most: more of them, a video's, would be written and never looked at

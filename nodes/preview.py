@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from .drawing.pictures import frame_pictures, save_pictures
+from .drawing.rendering import render_report
+from .drawing.report_data import frames_of
+from .drawing.token_maps import Pictures
 from .host import last_report
-from .pictures import frame_pictures, save_pictures
-from .rendering import render_report
-from .report_data import frames_of
-from .token_maps import Pictures
 
 log = logging.getLogger(__name__)
 

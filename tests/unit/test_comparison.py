@@ -1,4 +1,4 @@
-"""nodes/comparison.py: which pairs are compared, the sentences about them, their pictures."""
+"""nodes/drawing/comparison.py: which pairs are compared, the sentences about them, their pictures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.unit.sample_report import empty_report, sample_report
 from tests.unit.schemas import PACK, pack
 
 pack()
-comparison = importlib.import_module(f"{PACK}.nodes.comparison")
-canvas = importlib.import_module(f"{PACK}.nodes.canvas")
-rendering = importlib.import_module(f"{PACK}.nodes.rendering")
+comparison = importlib.import_module(f"{PACK}.nodes.drawing.comparison")
+canvas = importlib.import_module(f"{PACK}.nodes.drawing.canvas")
+rendering = importlib.import_module(f"{PACK}.nodes.drawing.rendering")
 
 
 def batch(images: int = 2, height: int = 16, width: int = 24, channels: int = 3, seed: int = 0) -> torch.Tensor:

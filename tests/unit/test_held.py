@@ -1,4 +1,4 @@
-"""nodes/held.py: what was held against the threshold; the widget reads the same from a report."""
+"""nodes/drawing/held.py: what was held against the threshold; the widget reads the same from a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from nodes.held import curve_of
+from nodes.drawing.held import curve_of
 from tests.unit.sample_report import sample_report
 from tests.unit.test_web import needs_node, run_node
 

@@ -1,4 +1,4 @@
-"""nodes/pictures.py: which pictures of an IMAGE are taken, what becomes of them, and the files."""
+"""nodes/drawing/pictures.py: which pictures of an IMAGE are taken, what becomes of them, and the files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nodes.pictures import LONGEST, MOST, chosen_frames, frame_pictures, save_pictures, small_picture
+from nodes.drawing.pictures import LONGEST, MOST, chosen_frames, frame_pictures, save_pictures, small_picture
 from tests.unit.sample_report import sample_report
 from tests.unit.schemas import PACK, pack
 

@@ -1,4 +1,4 @@
-"""nodes/rendering.py and what it draws with: pixels of reports whose pictures are obvious."""
+"""nodes/drawing/rendering.py and what it draws with: pixels of reports whose pictures are obvious."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from nodes import rendering
-from nodes.canvas import TEXT
-from nodes.held_curve import FORCED, HEIGHT
-from nodes.token_maps import SHADED, evenly, most_mixed, overlaid
+from nodes.drawing import rendering
+from nodes.drawing.canvas import TEXT
+from nodes.drawing.held_curve import FORCED, HEIGHT
+from nodes.drawing.token_maps import SHADED, evenly, most_mixed, overlaid
 from tests.unit.sample_report import empty_report, pack_bits, sample_report
 
 

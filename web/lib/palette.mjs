@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Colours of the data. The default pair is also the picture's (nodes/rendering.py), and a test compares them.
+ * Colours of the data. The default pair is also the picture's (nodes/drawing/rendering.py), and a test compares them.
  *
  * In every pair the luminance of `computed` and `predicted` differs by a factor of about four or more, so that each
  * can be told by eyes that see no colour at all, and in a greyscale print. `mark` is the stroke on predicted cells.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from ..fastcache_core.metrics import Closeness
+from ...fastcache_core.metrics import Closeness
 from .canvas import GAP, LINE, MARGIN, MIN_WIDTH, PALETTE, Picture
 from .rendering import totals_text
 

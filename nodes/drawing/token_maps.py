@@ -15,7 +15,7 @@ TILES = 8  # frames or samples that are shown of one evaluation, at most
 SHADED = 0.62  # how much of a predicted token's colour is the palette's; the rest is the picture
 OUTLINED = 6  # pixels of a token from which on there is room for a line around it
 
-# Pictures per sample and frame, as nodes/pictures.py chooses them; samples that have none are left out.
+# Pictures per sample and frame, as nodes/drawing/pictures.py chooses them; samples that have none are left out.
 Pictures = Sequence[Sequence[Image.Image]]
 
 

@@ -1,0 +1,1 @@
+"""Pictures of reports and of comparisons, in numpy and Pillow; nothing here knows ComfyUI."""
