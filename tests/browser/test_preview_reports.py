@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ROOT
-from tests.browser.preview_page import PreviewPage, token_mask
+from tests.browser.preview_page import PreviewPage, check_curve, column, height, token_mask
 from tests.unit.sample_report import BLOCK_THRESHOLD, TOKEN_THRESHOLD, begun, branched, sample_report
 from tests.unit.test_rendering import rendering
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
 
-COMPUTED, PREDICTED = list(rendering.shade(1)), list(rendering.shade(0))
+PREDICTED = list(rendering.shade(0))
 
 
 @pytest.fixture
@@ -35,32 +35,6 @@ def preview(page: Page, server: ComfyServer, web_folder: str) -> PreviewPage:
 
 def shades(rows: Sequence[Sequence[float]]) -> list:
     return [[[list(rendering.shade(fraction))] for fraction in row] for row in rows]
-
-
-def height(curve: dict[str, Any], value: float) -> float:
-    """Where a value lies on the logarithmic axis."""
-    low, high = curve["axis"]["low"], curve["axis"]["high"]
-    return curve["y"] + curve["height"] * (1 - math.log(value / low) / math.log(high / low))
-
-
-def column(grid: dict[str, Any], evaluation: int) -> float:
-    return grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
-
-
-def check_curve(preview: PreviewPage, report: dict, middle: list[float | None], threshold: float) -> None:
-    """Points lie where these values belong, coloured by their side of the threshold, whose line is drawn."""
-    layout = preview.layout(report)
-    grid, curve = layout["grid"], layout["curve"]
-    points = {e: (column(grid, e), height(curve, value)) for e, value in enumerate(middle) if value is not None}
-    due = [COMPUTED if middle[e] > threshold else PREDICTED for e in points]
-    assert preview.colours(list(points.values())) == due
-    text = [
-        int(part) for part in preview.element.evaluate("(e) => getComputedStyle(e).color").strip("rgb()").split(",")
-    ]
-    y = height(curve, threshold)
-    free = [e for e, (_, there) in points.items() if abs(there - y) > 6 and 2 < e < len(middle) - 2]
-    assert free
-    assert preview.colours([(column(grid, e) + 2, y) for e in free]) == [text] * len(free)
 
 
 def test_report_is_drawn(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
