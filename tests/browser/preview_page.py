@@ -25,6 +25,7 @@ Colour = list[int]
 PREVIEW_NODE = """[...app.graph.nodes, ...app.graph.nodes.flatMap((node) => node.subgraph?.nodes ?? [])]
     .find((node) => node.widgets?.some((widget) => widget.type === "fastcache_skip_map"))"""
 ELEMENT = f"() => {PREVIEW_NODE}.widgets.find((widget) => widget.type === 'fastcache_skip_map').element"
+ENDED = "(element) => !['empty', 'live'].includes(element.dataset.state)"
 CENTRE = f"""() => {{
     app.canvas.ds.scale = 1;
     app.canvas.centerOnNode({PREVIEW_NODE});
@@ -77,7 +78,8 @@ class PreviewPage:
     web_folder: str
 
     def load(self, workflow: Path) -> None:
-        """Load a workflow file as the frontend would, and bring its preview node into view at 100 %."""
+        """Load a workflow file as the frontend would, before its first run, and bring its preview node into view."""
+        self.server.post("/history", {"clear": True})
         self.page.evaluate("(graph) => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
         self.page.wait_for_function(f"() => {PREVIEW_NODE}")
         self.page.evaluate(CENTRE)
@@ -131,7 +133,7 @@ class PreviewPage:
             history = self.server.get("/history")
             for prompt_id in set(history) - known:
                 raise_failure(history[prompt_id])
-                self.page.wait_for_function("(element) => element.dataset.state !== 'empty'", arg=self.element)
+                self.page.wait_for_function(ENDED, arg=self.element)
                 return history[prompt_id]
             self.page.wait_for_timeout(200)
         raise AssertionError(f"The workflow has not run within {timeout:.0f} s.")
