@@ -197,10 +197,12 @@ def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, 
     page.screenshot(path=screenshots / f"video_{nodes}.png")
 
 
-@pytest.mark.parametrize("size", [(330, 400), (1230, 1010)], ids=["small", "large"])
-def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int], screenshots: Path) -> None:
+@pytest.mark.parametrize("size", [(330, 450), (1230, 1010)], ids=["small", "large"])
+def test_sizes_and_themes(
+    page: Page, server: ComfyServer, web_folder: str, nodes: str, size: tuple[int, int], screenshots: Path
+) -> None:
     """Nothing lies outside the element, whatever its size; another palette and theme are taken up."""
-    report = sample_report()
+    preview, report = PreviewPage(page, server, web_folder), sample_report()
     name = "small" if size[0] < 400 else "large"
     preview.mount(*size)
     preview.call("setReport", report)
