@@ -208,6 +208,7 @@ def test_sizes_and_themes(
     preview.call("setReport", report)
     preview.call("tryThreshold", 0.12)
     preview.page.wait_for_timeout(100)
+    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
     outside = preview.element.evaluate("""(element) => {
         const whole = element.getBoundingClientRect();
         const isOutside = ({ width, left, top, right, bottom }) => width > 0 &&
@@ -217,7 +218,6 @@ def test_sizes_and_themes(
     }""")
     assert outside == []
     assert preview.element.query_selector(".threshold").is_visible() and preview.layout(report)["tokens"]
-    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
     preview.call("setPalette", "greyscale")
     preview.call("resetTrial")
     assert preview.cells(report)[0][0] == [[210, 210, 210]]
