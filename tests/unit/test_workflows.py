@@ -61,11 +61,14 @@ def test_it_is_saved_as_official_templates_are(path: Path) -> None:
 def test_fastcache_is_first_behind_the_model_and_its_preview_behind_the_sampler(path: Path) -> None:
     graph = read(path)
     nodes = {node["id"]: node for node in graph["nodes"]}
+    pictured = 0
     for preview in nodes_in(graph, "FastCachePreview"):
         ends = {nodes[target]["inputs"][place]["name"]: nodes[source] for _, source, _, target, place, _ in
                 graph["links"] if target == preview["id"]}  # fmt: skip
         assert ends["model"]["type"] == "FastCache"
         assert ends["after_sample"]["type"] in SAMPLERS
+        pictured += "image" in ends and ends["image"]["type"] == "VAEDecode"
+    assert pictured == 1  # of Wan's two previews the one behind its second model
     for cache in nodes_in(graph, "FastCache"):
         before = next(nodes[source] for _, source, _, target, place, _ in graph["links"] if target == cache["id"])
         assert before["type"] in LOADERS or path == DEMO

@@ -11,6 +11,8 @@ export function sample() {
     },
     thresholds: { block: [0.05, 0.05], token: [0.02, 0.02] },
     step: [null, 0.04],
+    held: [null, 0.0381],
+    realised: [null, 0.0123],
     forced: [0, null],
     size: [[2, 1, 1], [null, 1, null]],
     work: [0.4, 0.4, 0.2],
@@ -61,6 +63,8 @@ export function large(blocks, evaluations, grid, samples) {
     work: Array(blocks).fill(1 / blocks),
     image_share: Array(blocks).fill(1),
     thresholds: { block: each(0.05), token: each(0.02) },
+    held: each(0.04),
+    realised: each(0.03),
     forced: each(null),
     step: each(0.04),
     tokens: {
