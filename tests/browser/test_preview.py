@@ -47,8 +47,7 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
         [[list(rendering.shade(fraction))] for fraction in row] for row in report["computed"]
     ]
     check_tokens(preview, report, int(data["selected"]) - 1)
-    # The stack of blocks is decided about at once.
-    check_curve(preview, report, [row[0] for row in report["error_expected"]], report["run"]["block_threshold"])
+    check_curve(preview, report, report["held"], report["run"]["block_threshold"])
 
 
 def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
