@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from playwright.sync_api import ElementHandle, Page
 
 from hosting.comfy_server import raise_failure
+from tests.unit.test_rendering import rendering
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -42,12 +44,12 @@ MOUNT = f"""async ([folder, width, height]) => {{
     const {{ SkipMap }} = await import(folder + "/lib/skip_map.mjs");
     app.graph.clear();
     const node = LiteGraph.createNode("VAEDecode");
-    app.graph.add(node);
     window.applied = [];
     const apply = (kind, value) => {{ applied.push([kind, value]); return `${{kind}}: ${{value}}`; }};
     window.map = new SkipMap({{ apply }});
     node.addDOMWidget("map", "fastcache_skip_map", map.element, {{ serialize: false, getMinHeight: () => 260 }});
     node.setSize([width, height]);
+    app.graph.add(node); // Nodes 2.0 takes over the size that a node has now
     ({CENTRE})();
 }}"""
 WHAT_IF = """async ([folder, report, kind, threshold]) => {
@@ -208,3 +210,31 @@ def token_mask(report: dict, evaluation: int) -> np.ndarray:
     shape = [report["tokens"]["samples"], *report["tokens"]["grid"]]
     packed = np.frombuffer(base64.b64decode(report["tokens"]["computed"][evaluation]), np.uint8)
     return np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
+
+
+def height(curve: dict[str, Any], value: float) -> float:
+    """Where a value lies on the logarithmic axis."""
+    low, high = curve["axis"]["low"], curve["axis"]["high"]
+    return curve["y"] + curve["height"] * (1 - math.log(value / low) / math.log(high / low))
+
+
+def column(grid: dict[str, Any], evaluation: int) -> float:
+    return grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
+
+
+def check_curve(preview: PreviewPage, report: dict, middle: list[float | None], threshold: float) -> None:
+    """Points lie where these values belong, coloured by their side of the threshold, whose line is drawn."""
+    layout = preview.layout(report)
+    grid, curve = layout["grid"], layout["curve"]
+    points = {e: (column(grid, e), height(curve, value)) for e, value in enumerate(middle) if value is not None}
+    rings = {e: height(curve, value) for e, value in enumerate(curve["curve"]["dots"]) if value}
+    points = {e: (x, y) for e, (x, y) in points.items() if abs(rings.get(e, 0) - y) > 5}
+    due = [list(rendering.shade(middle[e] > threshold)) for e in points]
+    assert preview.colours(list(points.values())) == due
+    text = [
+        int(part) for part in preview.element.evaluate("(e) => getComputedStyle(e).color").strip("rgb()").split(",")
+    ]
+    y = height(curve, threshold)
+    free = [e for e, (_, there) in points.items() if abs(there - y) > 6 and 2 < e < len(middle) - 2]
+    assert free
+    assert preview.colours([(column(grid, e) + 2, y) for e in free]) == [text] * len(free)

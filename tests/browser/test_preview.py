@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ROOT
-from tests.browser.preview_page import PreviewPage, report_of, token_mask
+from tests.browser.preview_page import PreviewPage, check_curve, report_of, token_mask
 from tests.unit.test_rendering import rendering
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
         [[list(rendering.shade(fraction))] for fraction in row] for row in report["computed"]
     ]
     check_tokens(preview, report, int(data["selected"]) - 1)
+    check_curve(preview, report, report["held"], report["run"]["block_threshold"])
 
 
 def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
@@ -72,6 +73,7 @@ def test_pointer_tells_and_selects(preview: PreviewPage) -> None:
         assert told.startswith(
             f"evaluation {evaluation + 1}, {' block '.join(report['blocks'][block].split())}: {state}"
         )
+        assert (", expected error 0." in told) == (report["error_expected"][evaluation][block] is not None), told
         assert preview.data["selected"] == str(evaluation + 1)
 
 

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from tests.browser.conftest import ROOT
-from tests.browser.preview_page import PreviewPage, token_mask
+from tests.browser.preview_page import PreviewPage, check_curve, column, height, token_mask
 from tests.unit.sample_report import BLOCK_THRESHOLD, TOKEN_THRESHOLD, begun, branched, sample_report
 from tests.unit.test_rendering import rendering
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
 
-COMPUTED, PREDICTED = list(rendering.shade(1)), list(rendering.shade(0))
+PREDICTED = list(rendering.shade(0))
 
 
 @pytest.fixture
@@ -37,38 +37,11 @@ def shades(rows: Sequence[Sequence[float]]) -> list:
     return [[[list(rendering.shade(fraction))] for fraction in row] for row in rows]
 
 
-def height(curve: dict[str, Any], value: float) -> float:
-    """Where a value lies on the logarithmic axis."""
-    low, high = curve["axis"]["low"], curve["axis"]["high"]
-    return curve["y"] + curve["height"] * (1 - math.log(value / low) / math.log(high / low))
-
-
-def column(grid: dict[str, Any], evaluation: int) -> float:
-    return grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
-
-
-def check_curve(preview: PreviewPage, report: dict, middle: list[float | None], threshold: float) -> None:
-    """Points lie where these values belong, coloured by their side of the threshold, whose line is drawn."""
-    layout = preview.layout(report)
-    grid, curve = layout["grid"], layout["curve"]
-    points = {e: (column(grid, e), height(curve, value)) for e, value in enumerate(middle) if value is not None}
-    due = [COMPUTED if middle[e] > threshold else PREDICTED for e in points]
-    assert preview.colours(list(points.values())) == due
-    text = [
-        int(part) for part in preview.element.evaluate("(e) => getComputedStyle(e).color").strip("rgb()").split(",")
-    ]
-    y = height(curve, threshold)
-    free = [e for e, (_, there) in points.items() if abs(there - y) > 6 and 2 < e < len(middle) - 2]
-    assert free
-    assert preview.colours([(column(grid, e) + 2, y) for e in free]) == [text] * len(free)
-
-
 def test_report_is_drawn(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
     report = sample_report()
     preview.call("setReport", report)
     assert preview.cells(report) == shades(report["computed"])
-    changes = [None if row[0] is None else float(np.sort(row)[round(0.5 * (len(row) - 1))]) for row in report["change"]]
-    check_curve(preview, report, changes, BLOCK_THRESHOLD)
+    check_curve(preview, report, report["held"], BLOCK_THRESHOLD)
     preview.page.screenshot(path=screenshots / f"report_{nodes}.png")
     preview.click(".modes button:last-child")
     assert preview.data["mode"] == "tokens"
@@ -223,15 +196,18 @@ def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, 
     page.screenshot(path=screenshots / f"video_{nodes}.png")
 
 
-@pytest.mark.parametrize("size", [(330, 400), (1230, 1010)], ids=["small", "large"])
-def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int], screenshots: Path) -> None:
+@pytest.mark.parametrize("size", [(330, 450), (1230, 1010)], ids=["small", "large"])
+def test_sizes_and_themes(
+    page: Page, server: ComfyServer, web_folder: str, nodes: str, size: tuple[int, int], screenshots: Path
+) -> None:
     """Nothing lies outside the element, whatever its size; another palette and theme are taken up."""
-    report = sample_report()
+    preview, report = PreviewPage(page, server, web_folder), sample_report()
     name = "small" if size[0] < 400 else "large"
     preview.mount(*size)
     preview.call("setReport", report)
     preview.call("tryThreshold", 0.12)
     preview.page.wait_for_timeout(100)
+    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
     outside = preview.element.evaluate("""(element) => {
         const whole = element.getBoundingClientRect();
         const isOutside = ({ width, left, top, right, bottom }) => width > 0 &&
@@ -241,7 +217,6 @@ def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int
     }""")
     assert outside == []
     assert preview.element.query_selector(".threshold").is_visible() and preview.layout(report)["tokens"]
-    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
     preview.call("setPalette", "greyscale")
     preview.call("resetTrial")
     assert preview.cells(report)[0][0] == [[210, 210, 210]]

@@ -5,7 +5,7 @@ import { cellParts, layoutMap } from "../../web/lib/layout.mjs";
 import { readReport } from "../../web/lib/report.mjs";
 import { large, olderSample, sample } from "./sample.mjs";
 
-const SIZES = [[400, 320], [420, 160], [300, 140], [282, 186], [282, 120], [1182, 790], [406, 446]];
+const SIZES = [[400, 320], [420, 160], [300, 140], [282, 186], [282, 120], [286, 215], [1182, 790], [406, 446]];
 /** @type {import("../../web/lib/layout.mjs").View} */
 const VIEW = { frame: 0, mode: "blocks" };
 
@@ -48,7 +48,8 @@ test("where there is little room the curve goes first, then the legend", () => {
     const { curve, legend } = layoutMap(report, 282, height, VIEW);
     return [curve !== null, legend];
   };
-  assert.deepEqual([190, 150, 110].map(parts), [[true, true], [false, true], [false, false]]);
+  assert.deepEqual([300, 215, 190, 150, 110].map(parts),
+    [[true, true], [true, true], [true, true], [false, true], [false, false]]);
 });
 
 test("a report without the numbers of the curve has none", () => {

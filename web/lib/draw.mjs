@@ -36,9 +36,10 @@ export function drawMap(ctx, report, layout, shown, theme) {
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {MapLayout} layout @param {Theme} theme */
-function drawLegend(ctx, { grid }, theme) {
+function drawLegend(ctx, { grid, width }, theme) {
   const entries = /** @type {[string, number][]} */ ([["computed", 1], ["partial", 0.5], ["predicted", 0]]);
-  let x = grid.x;
+  const needed = entries.reduce((sum, [name]) => sum + 17 + ctx.measureText(name).width + 14, 0);
+  let x = Math.max(Math.min(grid.x, width - needed + 14), 0);
   ctx.textAlign = "left";
   for (const [name, fraction] of entries) {
     drawCell(ctx, { x, y: 3, width: 12, height: 12 }, fraction, theme.palette);

@@ -14,7 +14,8 @@
  *   ticks: { value: number, y: number }[] }} CurveLayout
  * @typedef {{ x: number, y: number, sample: number, frame: number }} Tile
  * @typedef {Box & { cell: number, tiles: Tile[], shown: string, captionY: number }} TokenLayout `shown`: what tiles are
- * @typedef {{ legend: boolean, grid: GridLayout, curve: CurveLayout | null, tokens: TokenLayout | null }} MapLayout
+ * @typedef {{ width: number, legend: boolean, grid: GridLayout, curve: CurveLayout | null,
+ *   tokens: TokenLayout | null }} MapLayout
  * @typedef {{ frame: number, mode: import("./curve.mjs").Mode, columns?: number }} View what is to be seen of a report;
  *   `columns`: to leave room for, where more evaluations are to come
  */
@@ -36,6 +37,8 @@ const MOST = { curve: 240 };
 const SHARE = { curve: 0.36, beside: 0.62, above: 0.62 };
 /** Above the curve: its caption; below: half a label. */
 const CURVE_MARGIN = { above: CAPTION + 4, below: 5 };
+/** Of grid and curve together, at least. */
+const WHOLE = LEAST.grid + AXIS + CURVE_MARGIN.above + LEAST.curve + CURVE_MARGIN.below;
 
 /**
  * @param {SkipReport} report
@@ -47,22 +50,23 @@ const CURVE_MARGIN = { above: CAPTION + 4, below: 5 };
 export function layoutMap(report, width, height, { frame, mode, columns = 0 }) {
   const legend = height >= LEGEND_FROM;
   const top = legend ? LEGEND : 4;
-  const stacked = height > 0.75 * width;
   const both = report.tokens !== null;
   const area = { x: 0, y: top, width, height: height - top };
+  // Side by side, unless there is more height than width, and enough of it for all parts.
+  const stacked = height > 0.75 * width && SHARE.above * area.height >= WHOLE;
   const left = {
     ...area,
     width: both && !stacked ? Math.floor(SHARE.beside * width) : width,
     height: both && stacked ? Math.floor(SHARE.above * area.height) : area.height,
   };
   const { grid, curve, bottom } = layoutGridAndCurve(report, left, curveOf(report, mode), columns);
-  if (!report.tokens) return { legend, grid, curve, tokens: null };
+  if (!report.tokens) return { width, legend, grid, curve, tokens: null };
   const x = stacked ? grid.x : grid.x + grid.reserved + GAP;
   const captionY = stacked ? bottom + GAP : grid.y;
   const y = captionY + CAPTION;
   const room = { x, y, width: width - x - 1, height: height - y - 1 };
   const tokens = { ...layoutTokens(report.tokens, room, frame), captionY };
-  return { legend, grid, curve, tokens };
+  return { width, legend, grid, curve, tokens };
 }
 
 /** The curve lies close under the grid, which may need less than its part.
@@ -71,7 +75,7 @@ export function layoutMap(report, width, height, { frame, mode, columns = 0 }) {
 function layoutGridAndCurve(report, area, curve, columns) {
   const margins = CURVE_MARGIN.above + CURVE_MARGIN.below;
   const wanted = Math.min(Math.max(SHARE.curve * area.height - margins, LEAST.curve), MOST.curve);
-  const room = area.height - AXIS - LEAST.grid >= LEAST.curve + margins;
+  const room = area.height >= WHOLE;
   const below = AXIS + (curve && room ? wanted + margins : 0);
   const grid = layoutGrid(report, { ...area, height: area.height - below }, columns);
   const end = grid.y + grid.height + AXIS;

@@ -4,30 +4,22 @@
  *
  * `element.dataset` repeats what is drawn: `state` (empty, live, report or error), `evaluations`, `blocks`, `selected`
  * (from 1, as the slider has it), `frame` (from 1; empty without frames), `mode` (blocks or tokens), `playing`,
- * `palette`, `pictures` (how many can be drawn), `tokensComputed` (of the selected evaluation), `computedFraction` (of
- * the run), and while a threshold is tried `whatIfThreshold` and `whatIfFraction`.
+ * `palette`, `images` (URLs of pictures), `pictures` (how many of them can be drawn), `tokensComputed` (of the selected
+ * evaluation), `computedFraction` (of the run), and while a threshold is tried `whatIfThreshold` and `whatIfFraction`.
  *
  * @typedef {import("./report.mjs").SkipReport} SkipReport
  * @typedef {import("./curve.mjs").Mode} Mode
- * @typedef {import("./whatif.mjs").Outcome} Outcome
- * @typedef {"block" | "token"} Kind of threshold
- * @typedef {{ value: number, outcome: Outcome | string }} Trial a threshold that is being tried
  */
-import { asIf } from "./as_if.mjs";
-import { cellText, curveText, tokenText, triedCellText, whatIfText } from "./cell_texts.mjs";
 import { curveOf } from "./curve.mjs";
-import { drawMap } from "./draw.mjs";
 import { buildElements } from "./elements.mjs";
-import { columnHit, curveHit, gridHit, tokenHit } from "./hits.mjs";
-import { layoutMap } from "./layout.mjs";
 import { DEFAULT_PALETTE, PALETTES } from "./palette.mjs";
 import { Pictures } from "./pictures.mjs";
 import { Player } from "./player.mjs";
 import { readReport } from "./report.mjs";
-import { ACCENT, FONT } from "./style.mjs";
+import { Stage } from "./stage.mjs";
+import { ACCENT } from "./style.mjs";
 import { BEGINS, EMPTY, evaluationText, liveText, stateOf, summaryText, totalsText } from "./texts.mjs";
-import { ThresholdHandle } from "./threshold_handle.mjs";
-import { blockWhatIf, tokenWhatIf } from "./whatif.mjs";
+import { WhatIfBar } from "./what_if_bar.mjs";
 
 /** Keys that mean something to this widget's controls, and something else to the graph. */
 const OWN_KEYS = new Set([" ", "Enter", "Home", "End", "PageUp", "PageDown",
@@ -37,14 +29,11 @@ const OWN_KEYS = new Set([" ", "Enter", "Home", "End", "PageUp", "PageDown",
 export class SkipMap {
   /**
    * @param {object} [options]
-   * @param {(kind: Kind, value: number) => string} [options.apply] writes a threshold to the graph, and says so
+   * @param {import("./what_if_bar.mjs").Apply} [options.apply] writes a threshold to the graph, and says so
    */
   constructor({ apply } = {}) {
-    this.apply = apply ?? null;
     /** @type {SkipReport | null} */
     this.report = null;
-    /** @type {Trial | null} */
-    this.trial = null;
     this.selected = 0;
     this.frame = 0;
     /** The evaluation that the user chose, kept for the next run. @type {number | null} */
@@ -54,15 +43,12 @@ export class SkipMap {
     /** @type {Mode} */
     this.wanted = "blocks";
     this.palette = DEFAULT_PALETTE;
-    /** @type {import("./layout.mjs").MapLayout | null} */
-    this.layout = null;
     this.parts = buildElements();
     this.element = this.parts.root;
+    this.whatIf = new WhatIfBar(this.parts, apply ?? null, () => this.refresh());
     this.pictures = new Pictures(() => this.refresh());
     this.player = new Player(() => this.advance(), (playing) => this.showPlaying(playing));
-    this.handle = new ThresholdHandle((value) => this.tryThreshold(value), (event) => this.locate(event).y);
-    this.parts.stage.append(this.handle.element);
-    this.resizes = new ResizeObserver(() => this.draw());
+    this.stage = new Stage(this.parts.stage, this.parts.canvas, (value) => this.tryThreshold(value));
     this.listen();
     this.setPalette(DEFAULT_PALETTE);
     this.showPlaying(false);
@@ -71,19 +57,16 @@ export class SkipMap {
 
   /** Attach the listeners, all of them on the widget's own elements. */
   listen() {
-    const { root, stage, canvas, play, evaluations, frames, byBlocks, byTokens, apply, reset } = this.parts;
+    const { root, canvas, play, evaluations, frames, byBlocks, byTokens } = this.parts;
     evaluations.slider.addEventListener("input", () => this.select(Number(evaluations.slider.value) - 1));
     frames.slider.addEventListener("input", () => this.selectFrame(Number(frames.slider.value) - 1));
     play.addEventListener("click", () => this.togglePlay());
     byBlocks.addEventListener("click", () => this.setMode("blocks"));
     byTokens.addEventListener("click", () => this.setMode("tokens"));
-    apply.addEventListener("click", () => this.applyTrial());
-    reset.addEventListener("click", () => this.resetTrial());
     canvas.addEventListener("pointermove", (event) => this.describe(event));
     canvas.addEventListener("pointerleave", () => this.describe(null));
     canvas.addEventListener("click", (event) => this.selectColumn(event));
     root.addEventListener("keydown", (event) => this.keep(event));
-    this.resizes.observe(stage);
   }
 
   /**
@@ -117,23 +100,23 @@ export class SkipMap {
    * @param {string[][]} urls per sample, per frame; [] for none
    */
   setImages(urls) {
+    this.element.dataset.images = urls.flat().join(" ");
     this.pictures.set(urls);
     this.refresh();
   }
 
   /** @param {string} name one of PALETTE_NAMES; another one means the default */
   setPalette(name) {
-    this.palette = name in PALETTES ? name : DEFAULT_PALETTE;
+    this.palette = Object.hasOwn(PALETTES, name) ? name : DEFAULT_PALETTE;
     this.element.dataset.palette = this.palette;
     this.element.style.setProperty(ACCENT, PALETTES[this.palette].computed);
-    this.draw();
+    this.stage.draw(this.scene);
   }
 
   /** Take over what can be read of a report, or show why it cannot be.
    * @param {unknown} value @returns {SkipReport | null} */
   read(value) {
     this.player.stop();
-    this.trial = null;
     try {
       this.report = readReport(value);
     } catch (error) {
@@ -167,7 +150,7 @@ export class SkipMap {
     for (const part of [parts.canvas, parts.controls, parts.hover]) part.hidden = message !== "";
     parts.frames.label.hidden = message !== "" || this.frames < 2;
     parts.modes.hidden = !report || curveOf(report, "tokens") === null;
-    this.refresh();
+    this.resetTrial();
   }
 
   /** Frames of the token map. */
@@ -180,16 +163,26 @@ export class SkipMap {
     return this.parts.modes.hidden ? "blocks" : this.wanted;
   }
 
-  /** @returns {import("./layout.mjs").View} */
-  get view() {
-    const columns = this.element.dataset.state === "live" ? (this.report?.steps ?? 0) : 0;
-    return { frame: this.frame, mode: this.mode, columns };
-  }
-
   /** The report as it is drawn: as it was, or as it would have been. @returns {SkipReport | null} */
   get drawn() {
-    const outcome = this.trial?.outcome ?? "";
-    return this.report && typeof outcome !== "string" ? asIf(this.report, outcome) : this.report;
+    return this.report && this.whatIf.drawn(this.report);
+  }
+
+  /** What is to be drawn, if anything is. @returns {import("./stage.mjs").Scene | null} */
+  get scene() {
+    const { report, drawn, selected } = this;
+    if (!report || !drawn?.evaluations) return null;
+    const live = this.element.dataset.state === "live";
+    return {
+      report,
+      drawn,
+      selected,
+      view: { frame: this.frame, mode: this.mode, columns: live ? (report.steps ?? 0) : 0 },
+      tried: this.whatIf.value,
+      draggable: !live,
+      picture: (sample, frame) => this.pictures.at(sample, frame, this.frames),
+      palette: PALETTES[this.palette],
+    };
   }
 
   /**
@@ -215,8 +208,7 @@ export class SkipMap {
   setMode(mode) {
     this.player.stop();
     this.wanted = mode;
-    this.trial = null;
-    this.refresh();
+    this.resetTrial();
   }
 
   /** Start at the selected evaluation, or at the first one if there is none left to come. */
@@ -248,47 +240,29 @@ export class SkipMap {
 
   /** See what another threshold would have done. @param {number} value */
   tryThreshold(value) {
-    if (!this.report) return;
     this.player.stop();
-    const outcome = this.kind === "token" ? tokenWhatIf(this.report, value) : blockWhatIf(this.report, value);
-    this.trial = { value, outcome };
-    this.parts.verdict.textContent =
-      typeof outcome === "string" ? outcome : whatIfText(this.report, `${this.kind}_threshold`, value, outcome);
-    this.parts.apply.hidden = typeof outcome === "string" || !this.apply;
-    this.refresh();
+    this.whatIf.try(this.report, this.mode === "tokens" ? "token" : "block", value);
   }
 
-  /** The threshold that the curve is about. @returns {Kind} */
-  get kind() {
-    return this.mode === "tokens" ? "token" : "block";
-  }
-
-  /** Write the threshold that is tried to the graph, and say what came of it. */
-  applyTrial() {
-    if (!this.trial || !this.apply) return;
-    this.parts.verdict.textContent = this.apply(this.kind, this.trial.value);
-    this.parts.apply.hidden = true;
-  }
-
+  /** Draw what was again. */
   resetTrial() {
-    this.trial = null;
-    this.refresh();
+    this.whatIf.try(null, "block", 0);
   }
 
   /** Bring sliders, texts and canvas to what is selected. */
   refresh() {
-    const { drawn, selected, parts, trial } = this;
+    const { drawn, selected, parts } = this;
     const data = this.element.dataset;
     const filled = drawn !== null && drawn.evaluations > 0;
     const mask = filled ? drawn.tokens?.masks[selected] : null;
-    const tried = trial !== null && typeof trial.outcome !== "string" ? trial : null;
+    const { trial, value: tried } = this.whatIf;
     this.frame = Math.min(this.frame, this.frames - 1);
     data.selected = filled ? String(selected + 1) : "";
     data.frame = this.frames > 1 ? String(this.frame + 1) : "";
     data.mode = this.mode;
     data.pictures = String(this.pictures.count);
     data.tokensComputed = mask ? String(mask.reduce((sum, bit) => sum + bit, 0)) : "";
-    data.whatIfThreshold = tried ? String(tried.value) : "";
+    data.whatIfThreshold = tried ? String(tried) : "";
     data.whatIfFraction = tried && drawn ? String(drawn.computedFraction) : "";
     parts.evaluations.slider.value = String(selected + 1);
     parts.evaluations.position.textContent = filled ? `${selected + 1} / ${drawn.evaluations}` : "";
@@ -297,50 +271,10 @@ export class SkipMap {
     parts.byBlocks.setAttribute("aria-pressed", String(this.mode === "blocks"));
     parts.byTokens.setAttribute("aria-pressed", String(this.mode === "tokens"));
     parts.root.classList.toggle("trying", trial !== null);
-    parts.whatIf.hidden = trial === null;
     parts.totals.hidden = this.report === null || trial !== null;
     parts.canvas.setAttribute("aria-label", drawn ? summaryText(drawn, selected) : EMPTY);
     this.describe(null);
-    this.draw();
-  }
-
-  /** Redraw the canvas at its present size; nothing happens while it has none. */
-  draw() {
-    const { drawn, parts } = this;
-    const { clientWidth: width, clientHeight: height } = parts.stage;
-    const ctx = parts.canvas.getContext("2d");
-    this.layout = null;
-    if (ctx && drawn?.evaluations && width >= 1 && height >= 1) {
-      // The curve stays what it was: only its threshold is tried.
-      this.layout = layoutMap(/** @type {SkipReport} */ (this.report), width, height, this.view);
-      this.paint(ctx, drawn, this.layout, width, height);
-    }
-    this.placeHandle();
-  }
-
-  /** @param {CanvasRenderingContext2D} ctx @param {SkipReport} drawn @param {import("./layout.mjs").MapLayout} layout
-   * @param {number} width @param {number} height */
-  paint(ctx, drawn, layout, width, height) {
-    // The graph is zoomed by a CSS transform that no observer reports, so there is always some detail in reserve.
-    const scale = Math.max(2, Math.ceil(window.devicePixelRatio));
-    ctx.canvas.width = width * scale;
-    ctx.canvas.height = height * scale;
-    ctx.scale(scale, scale);
-    const { color: text, borderTopColor: line, backgroundColor: ground } = getComputedStyle(this.element);
-    const tried = this.trial && typeof this.trial.outcome !== "string" ? this.trial.value : null;
-    const picture = (/** @type {number} */ sample, /** @type {number} */ frame) =>
-      this.pictures.at(sample, frame, this.frames);
-    const theme = { text, line, ground, font: FONT, palette: PALETTES[this.palette] };
-    drawMap(ctx, drawn, layout, { selected: this.selected, tried, picture }, theme);
-  }
-
-  /** Put the handle on the threshold line, where it can be tried. */
-  placeHandle() {
-    const curve = this.layout?.curve ?? null;
-    const free = curve && this.element.dataset.state === "report" ? curve : null;
-    const recorded = curve?.curve.threshold[this.selected] ?? curve?.curve.threshold.find((value) => value) ?? 0;
-    const tried = typeof this.trial?.outcome === "object" ? this.trial.value : recorded;
-    this.handle.place(free, tried);
+    this.stage.draw(this.scene);
   }
 
   /**
@@ -350,55 +284,28 @@ export class SkipMap {
   describe(event) {
     const { drawn } = this;
     if (!drawn?.evaluations) return;
-    this.parts.hover.textContent = (event && this.textAt(event)) ?? evaluationText(drawn, this.selected);
-  }
-
-  /** @param {MouseEvent} event @returns {string | null} */
-  textAt(event) {
-    const { report, drawn, layout } = this;
-    if (!report || !drawn || !layout) return null;
-    const { x, y } = this.locate(event);
-    const cell = gridHit(layout, x, y);
-    if (cell && drawn !== report) return triedCellText(report, drawn, cell.evaluation, cell.block);
-    if (cell) return cellText(report, cell.evaluation, cell.block);
-    const evaluation = curveHit(layout, x, y);
-    if (evaluation !== null && layout.curve) return curveText(report, layout.curve.curve, evaluation);
-    const token = tokenHit(layout, report.tokens, x, y);
-    return token && tokenText(drawn, this.selected, token);
+    this.parts.hover.textContent = (event && this.stage.textAt(event)) ?? evaluationText(drawn, this.selected);
   }
 
   /** @param {MouseEvent} event */
   selectColumn(event) {
-    if (!this.layout) return;
-    const { x, y } = this.locate(event);
-    const evaluation = columnHit(this.layout, x, y);
+    const evaluation = this.stage.columnAt(event);
     if (evaluation === null) return;
     this.select(evaluation);
     this.describe(event);
-  }
-
-  /** Where an event lies on the canvas: the graph's zoom is a CSS transform, so screen and CSS pixels differ.
-   * @param {MouseEvent} event @returns {{ x: number, y: number }} */
-  locate(event) {
-    const { clientWidth: width, clientHeight: height } = this.parts.stage;
-    const rect = this.parts.canvas.getBoundingClientRect();
-    return {
-      x: ((event.clientX - rect.left) * width) / rect.width,
-      y: ((event.clientY - rect.top) * height) / rect.height,
-    };
   }
 
   /** Keys that move the widget's controls must not move the graph. @param {KeyboardEvent} event */
   keep(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !OWN_KEYS.has(event.key)) return;
     event.stopPropagation();
-    if (event.key === "Escape" && this.trial) this.resetTrial();
+    if (event.key === "Escape" && this.whatIf.trial) this.resetTrial();
   }
 
   /** Stop watching the element; the node is gone. */
   dispose() {
     this.player.stop();
-    this.resizes.disconnect();
+    this.stage.dispose();
   }
 }
 

@@ -74,6 +74,9 @@ export const CSS = `
   .${CLASS} .what-if { height: calc(5.4em + 10px); }
   .${CLASS} .verdict { flex-basis: 100%; order: 1; }
 }
+@container (max-width: 230px) {
+  .${CLASS} .modes { display: none; }
+}
 `;
 
 /** Of the comparison's text; lines are as they come, and may be selected and copied. */

@@ -1,0 +1,114 @@
+// @ts-check
+/**
+ * The canvas of the map with the handle on it: keeps both at the size of their box, and knows what lies under the
+ * pointer.
+ *
+ * @typedef {import("./report.mjs").SkipReport} SkipReport
+ * @typedef {object} Scene
+ * @property {SkipReport} report
+ * @property {SkipReport} drawn the same, or as it would have been under the threshold that is tried
+ * @property {number} selected evaluation
+ * @property {import("./layout.mjs").View} view
+ * @property {number | null} tried threshold
+ * @property {boolean} draggable whether thresholds can be tried
+ * @property {(sample: number, frame: number) => CanvasImageSource | null} picture
+ * @property {import("./palette.mjs").Palette} palette
+ */
+import { cellText, curveText, tokenText, triedCellText } from "./cell_texts.mjs";
+import { drawMap } from "./draw.mjs";
+import { columnHit, curveHit, gridHit, tokenHit } from "./hits.mjs";
+import { layoutMap } from "./layout.mjs";
+import { CLASS, FONT } from "./style.mjs";
+import { ThresholdHandle } from "./threshold_handle.mjs";
+
+export class Stage {
+  /**
+   * @param {HTMLElement} box
+   * @param {HTMLCanvasElement} canvas that fills the box
+   * @param {(value: number) => void} tried told a threshold, rounded, whenever the user moves the handle
+   */
+  constructor(box, canvas, tried) {
+    this.box = box;
+    this.canvas = canvas;
+    /** @type {Scene | null} */
+    this.scene = null;
+    /** @type {import("./layout.mjs").MapLayout | null} */
+    this.layout = null;
+    this.handle = new ThresholdHandle(tried, (event) => this.locate(event).y);
+    box.append(this.handle.element);
+    this.resizes = new ResizeObserver(() => this.draw(this.scene));
+    this.resizes.observe(box);
+  }
+
+  /** Redraw the canvas at its present size. @param {Scene | null} scene null where there is nothing to draw */
+  draw(scene) {
+    const { clientWidth: width, clientHeight: height } = this.box;
+    const ctx = this.canvas.getContext("2d");
+    this.scene = scene;
+    this.layout = null;
+    if (ctx && scene && width >= 1 && height >= 1) {
+      // The curve stays what it was: only its threshold is tried.
+      this.layout = layoutMap(scene.report, width, height, scene.view);
+      paint(ctx, scene, this.layout, width, height);
+    }
+    this.placeHandle();
+  }
+
+  /** Put the handle on the threshold line. */
+  placeHandle() {
+    const { scene } = this;
+    const curve = this.layout?.curve ?? null;
+    const thresholds = curve?.curve.threshold ?? [];
+    const recorded = (scene && thresholds[scene.selected]) || thresholds.find((value) => value) || 0;
+    this.handle.place(scene?.draggable ? curve : null, scene?.tried ?? recorded);
+  }
+
+  /** @param {MouseEvent} event @returns {string | null} what lies there, in words */
+  textAt(event) {
+    if (!this.scene || !this.layout) return null;
+    const { scene: { report, drawn, selected }, layout } = this;
+    const { x, y } = this.locate(event);
+    const cell = gridHit(layout, x, y);
+    if (cell && drawn !== report) return triedCellText(report, drawn, cell.evaluation, cell.block);
+    if (cell) return cellText(report, cell.evaluation, cell.block);
+    const evaluation = curveHit(layout, x, y);
+    if (evaluation !== null && layout.curve) return curveText(report, layout.curve.curve, evaluation);
+    const token = tokenHit(layout, report.tokens, x, y);
+    return token && tokenText(drawn, selected, token);
+  }
+
+  /** @param {MouseEvent} event @returns {number | null} the evaluation whose column lies there */
+  columnAt(event) {
+    const { x, y } = this.locate(event);
+    return this.layout && columnHit(this.layout, x, y);
+  }
+
+  /** Where an event lies on the canvas: the graph's zoom is a CSS transform, so screen and CSS pixels differ.
+   * @param {MouseEvent} event @returns {{ x: number, y: number }} */
+  locate(event) {
+    const { clientWidth: width, clientHeight: height } = this.box;
+    const rect = this.canvas.getBoundingClientRect();
+    return {
+      x: ((event.clientX - rect.left) * width) / rect.width,
+      y: ((event.clientY - rect.top) * height) / rect.height,
+    };
+  }
+
+  /** Stop watching the box. */
+  dispose() {
+    this.resizes.disconnect();
+  }
+}
+
+/** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import("./layout.mjs").MapLayout} layout
+ * @param {number} width @param {number} height */
+function paint(ctx, { drawn, selected, tried, picture, palette }, layout, width, height) {
+  // The graph is zoomed by a CSS transform that no observer reports, so there is always some detail in reserve.
+  const scale = Math.max(2, Math.ceil(window.devicePixelRatio));
+  ctx.canvas.width = width * scale;
+  ctx.canvas.height = height * scale;
+  ctx.scale(scale, scale);
+  const themed = /** @type {HTMLElement} */ (ctx.canvas.closest(`.${CLASS}`));
+  const { color: text, borderTopColor: line, backgroundColor: ground } = getComputedStyle(themed);
+  drawMap(ctx, drawn, layout, { selected, tried, picture }, { text, line, ground, font: FONT, palette });
+}
