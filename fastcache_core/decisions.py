@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
-from .policies import Facts, SiteFacts, guard, reasons_to_compute, why_predicted
+from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
 from .predictors import Damping, Offset
 from .signals import TINY, relative_change, token_saliency
 from .sites import Cut, Site
@@ -48,13 +48,14 @@ class SiteDecision(NamedTuple):
 class Decision:
     """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None.
 
-    forced: why everything is computed, whatever the thresholds, or None.
+    forced: why everything is computed, whatever the thresholds, or None. held: against the general block threshold.
     """
 
     sites: dict[Site, SiteDecision]
     active: Tensor | None = None
     mask: Tensor | None = None
     forced: str | None = None
+    held: float | None = None
 
 
 class Entered(NamedTuple):
@@ -173,15 +174,16 @@ class Decider:
         lead = entered.lead or self._new_lead(h)
         self.leads[key] = lead
         lead.travelled += entered.step or 0.0
-        config = self.block_cache(evaluation)
-        facts = self._facts(evaluation, h)
+        config, facts = self.block_cache(evaluation), self._facts(evaluation, h)
+        known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
         forced = guard(facts, config)
-        if forced is None:
-            decision = self._decision(evaluation, entered, self._decide_sites(facts, config, lead, entered.step))
-        else:
-            seen = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
-            sites = zip(self.cut.predictable, seen, strict=True)
-            decision = Decision({site: self._site_decision(lead, site, s, forced) for site, s in sites}, forced=forced)
+        reasons = reasons_to_compute(facts, known, config) if forced is None else [forced] * len(known)
+        sites = {
+            site: self._site_decision(lead, site, seen, why or why_predicted(config, seen.threshold), why is None)
+            for site, seen, why in zip(self.cut.predictable, known, reasons, strict=True)
+        }
+        decision = Decision(sites) if forced else self._selecting(evaluation, entered, sites)
+        decision = dataclasses.replace(decision, forced=forced, held=held(known, config))
         self._advance(evaluation, lead, h, decision)
         evaluation.decisions[key] = decision
         return decision
@@ -245,18 +247,7 @@ class Decider:
             elements=h[0].numel(),
         )
 
-    def _decide_sites(
-        self, facts: Facts, config: BlockCacheConfig, lead: Lead, step: float | None
-    ) -> dict[Site, SiteDecision]:
-        sites = self.cut.predictable
-        known = site_facts(lead, sites, step, config.alpha, self.thresholds)
-        reasons = reasons_to_compute(facts, known, config)
-        return {
-            site: self._site_decision(lead, site, seen, why or why_predicted(config, seen.threshold), why is None)
-            for site, seen, why in zip(sites, known, reasons, strict=True)
-        }
-
-    def _decision(self, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
+    def _selecting(self, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
         """Add the selection of tokens, for blocks that are computed."""
         if entered.mask is None:
             return Decision(sites)
@@ -266,7 +257,7 @@ class Decider:
         return Decision(sites, active_indices(entered.mask, entered.most), entered.mask)
 
     @staticmethod
-    def _site_decision(lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool = False) -> SiteDecision:
+    def _site_decision(lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool) -> SiteDecision:
         record = lead.sites.get(site)
         damping, anchor = (0.0, -1) if record is None else (record.damping.value, record.computed_at)
         return SiteDecision(predict, reason, seen.change, seen.error, damping, anchor)

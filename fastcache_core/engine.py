@@ -96,6 +96,7 @@ class Run:
         self._entries: Streams = {}
         self._probed: Tensor | None = None
         self._computing = 0.0
+        self.observer: Callable[[int, Report], None] | None = None
 
     # The host calls these, from the outside in.
 
@@ -131,6 +132,8 @@ class Run:
     def end_evaluation(self) -> None:
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
         self._evaluation, self._passing = None, range(0)
+        if self.observer:
+            self.observer(len(self.report.evaluations) - 1, self.report)
 
     def finish(self) -> None:
         """The run is over; read what is still on the device."""
@@ -369,13 +372,11 @@ class Run:
         configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
         thresholds = configs[0].threshold, configs[1].threshold
         step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
-        self.report.decided(step, decision.forced, thresholds, saliency)
+        self.report.decided(step, decision.held, decision.forced, thresholds, saliency)
 
     def _report_errors(self) -> None:
         for evaluation, site, error, size in self.decider.realised:
-            record = self.report.evaluations[evaluation]
-            for block in site.blocks:
-                record.error[block], record.size[block] = error, size
+            self.report.measured(evaluation, site.blocks, error, size)
         self.decider.realised = []
 
     def _record(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision, action: Action) -> None:

@@ -110,9 +110,9 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     whose errors still fit was measured to be far worse, because the others then work on states that were predicted.
     Sites with a threshold of their own are held to that alone.
     """
-    shared = [site.share * site.error for site in sites if site.threshold is None and site.error is not None]
+    shared = [site for site in sites if site.threshold is None]
     above = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
-    together = above if sum(shared) > config.threshold else None
+    together = above if (held(shared, config) or 0.0) > config.threshold else None
 
     def test(site: SiteFacts) -> str | None:
         if site.error is None:
@@ -122,6 +122,16 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
         return None if site.error <= site.threshold else f"computed: {EXPECTED} above {site.threshold:g}"
 
     return [test(site) for site in sites]
+
+
+def held(sites: Sequence[SiteFacts], config: BlockCacheConfig) -> float | None:
+    """What the rule holds against the general threshold; None where it holds nothing, or knows nothing yet."""
+    shared = [site for site in sites if site.threshold is None]
+    if config.rule == "significance":
+        errors = [site.share * site.error for site in shared if site.error is not None]
+        return sum(errors) if errors else None
+    changes = [site.change for site in shared if site.change is not None and config.rule in MEASURES]
+    return max(changes, default=None)
 
 
 RULES: dict[str, Rule] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,9 @@ class EvaluationRecord:
     tokens_masks: list[Tensor] = field(default_factory=list)
     # What decisions rested on, for the view that was decided about first (docs/report.md).
     step: float | None = None
+    held: float | None = None
+    off_by: float = 0.0  # measured errors, each times the size of its site's work; and those sizes
+    sizes: float = 0.0
     forced: int | None = None
     size: list[float | None] = field(default_factory=list)
     thresholds: tuple[float, float] | None = None
@@ -108,18 +111,31 @@ class Report:
         return self.reason_texts.index(sentence)
 
     def decided(
-        self, step: float | None, forced: str | None, thresholds: tuple[float, float], saliency: Tensor | None
+        self,
+        step: float | None,
+        held: float | None,
+        forced: str | None,
+        thresholds: tuple[float, float],
+        saliency: Tensor | None,
     ) -> None:
         """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
         record = self.evaluations[-1]
         if record.thresholds is not None:
             return
-        record.step, record.thresholds = step, thresholds
+        record.step, record.held, record.thresholds = step, held, thresholds
         record.forced = None if forced is None else self._reason(forced)
         if saliency is not None:
             self._saliencies += saliency.numel()
             kept = self._saliencies <= MOST_SALIENCIES
             record.saliency = quantised(saliency, self.saliency_threshold) if kept else None
+
+    def measured(self, evaluation: int, blocks: Iterable[int], error: float, size: float) -> None:
+        """By how much predicting these blocks would have been off, relative to the size of their work."""
+        record = self.evaluations[evaluation]
+        for block in blocks:
+            record.error[block], record.size[block] = error, size
+        record.off_by += error * size
+        record.sizes += size
 
     def count(
         self, block: int, fraction: float, rows: int, done: float, full: float, image_share: float, kinds: Sequence[str]
@@ -132,8 +148,9 @@ class Report:
         record.computed[block] += fraction * rows
         record.rows[block] += rows
         for kind in kinds:
-            empty = np.zeros_like(record.rows), np.zeros_like(record.rows)
-            computed, counted = record.of_branch.setdefault(kind, empty)
+            if kind not in record.of_branch:
+                record.of_branch[kind] = np.zeros_like(record.rows), np.zeros_like(record.rows)
+            computed, counted = record.of_branch[kind]
             computed[block] += fraction * rows / len(kinds)
             counted[block] += rows / len(kinds)
         self.work_done += done
@@ -231,6 +248,8 @@ class Report:
             "error_realised": [[finite(c) for c in e.error] for e in self.evaluations],
             "size": [[finite(c) for c in e.size] for e in self.evaluations],
             "step": [finite(e.step) for e in self.evaluations],
+            "held": [finite(e.held) for e in self.evaluations],
+            "realised": [finite(e.off_by / e.sizes) if e.sizes else None for e in self.evaluations],
             "forced": [e.forced for e in self.evaluations],
             "thresholds": {
                 name: [None if e.thresholds is None else e.thresholds[i] for e in self.evaluations]

@@ -116,6 +116,7 @@ class FastCache(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with FastCache. Bypass the node to compare.")],
+            hidden=[io.Hidden.unique_id],  # by which previews that look while it samples are found
         )
 
     @classmethod
@@ -134,4 +135,4 @@ class FastCache(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, **widgets) -> io.NodeOutput:
-        return io.NodeOutput(apply_fastcache(model, read_widgets(**widgets)))
+        return io.NodeOutput(apply_fastcache(model, read_widgets(**widgets), cls.hidden.unique_id))

@@ -12,7 +12,7 @@ from .held import Curve, Numbers
 from .skip_grid import Grid
 
 HEIGHT = 120
-FORCED, BAND, TICK = "#404040", "#565656", "#4a4a4a"
+FORCED, TICK = "#404040", "#4a4a4a"
 DECADES = 5  # the axis never spans more: one tiny value would flatten all others
 
 
@@ -43,10 +43,9 @@ def draw_curve(picture: Picture, grid: Grid, curve: Curve) -> None:
     """Draw legend, axis and curve, and move on below them."""
     picture.legend(grid.gutter, _entries(curve))
     draw = picture.reserve(HEIGHT + 8)
-    axis = Axis(np.r_[curve.low, curve.high, curve.realised, curve.threshold], picture.y)
+    axis = Axis(np.r_[curve.held, curve.realised, curve.threshold], picture.y)
     _draw_forced(draw, grid, axis, curve)
     _draw_ticks(picture, grid, axis)
-    _draw_band(draw, grid, axis, curve)
     for evaluation in np.flatnonzero(np.isfinite(curve.threshold)):
         y = round(axis.y(curve.threshold[evaluation]))
         draw.line([(grid.x(evaluation), y), (grid.x(evaluation + 1) - 1, y)], fill=TEXT)
@@ -70,21 +69,14 @@ def _draw_ticks(picture: Picture, grid: Grid, axis: Axis) -> None:
     draw.line([(grid.gutter - 7, axis.top), (grid.gutter - 7, axis.top + HEIGHT)], fill=LINE)
 
 
-def _draw_band(draw: ImageDraw.ImageDraw, grid: Grid, axis: Axis, curve: Curve) -> None:
-    """From the least to the largest where more than one number was held against the threshold."""
-    for evaluation in np.flatnonzero(curve.high > curve.low):
-        top, bottom = axis.y(curve.high[evaluation]), axis.y(curve.low[evaluation])
-        draw.rectangle((grid.x(evaluation), top, grid.x(evaluation + 1) - 2, bottom), fill=BAND)
-
-
 def _draw_held(draw: ImageDraw.ImageDraw, grid: Grid, axis: Axis, curve: Curve) -> None:
     """A line through neighbouring evaluations, and points in the colour of what follows from them."""
-    known = np.flatnonzero(np.isfinite(curve.middle))
-    points = {e: (_middle(grid, e), axis.y(curve.middle[e])) for e in known}
+    known = np.flatnonzero(np.isfinite(curve.held))
+    points = {e: (_middle(grid, e), axis.y(curve.held[e])) for e in known}
     for stretch in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
         draw.line([points[e] for e in stretch], fill=TEXT)
     for e, (x, y) in points.items():
-        within = curve.middle[e] <= curve.threshold[e]
+        within = curve.held[e] <= curve.threshold[e]
         _draw_point(draw, x, y, PALETTE["predicted" if within else "computed"], _radius(grid))
 
 
@@ -107,8 +99,7 @@ def _draw_ring(draw: ImageDraw.ImageDraw, x: float, y: float, radius: int = 3) -
 
 def _entries(curve: Curve) -> list[Entry]:
     """What is drawn, and how it looks."""
-    spread = ": median and range" if (curve.high > curve.low).any() else ""
-    entries: list[Entry] = [(curve.measure + spread, _draw_held_swatch)]
+    entries: list[Entry] = [(curve.measure, _draw_held_swatch)]
     if np.isfinite(curve.realised).any():
         entries.append(("measured error", lambda draw, x, y: _draw_ring(draw, x + 7, y + 7)))
     if np.isfinite(curve.threshold).any():

@@ -30,7 +30,9 @@ from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
+from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
+from .live import LivePreview
 
 try:
     from comfy.model_prefetch import pause_malloc_graph as unrecorded
@@ -43,13 +45,16 @@ MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached
 log = logging.getLogger(__name__)
 
 
-def apply_fastcache(model: Any, config: FastCacheConfig) -> Any:
-    """A clone of the ModelPatcher `model` that samples with FastCache; of several in a row the last one counts."""
+def apply_fastcache(model: Any, config: FastCacheConfig, node: str | None = None) -> Any:
+    """A clone of the ModelPatcher `model` that samples with FastCache; of several in a row the last one counts.
+
+    node: id of the node that asks for it, by which previews that look while it samples are found.
+    """
     patched = model.clone()
     if patched.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
         log.warning("FastCache: this model already has FastCache; the settings of the last node count.")
         patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config))
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config, node))
     return patched
 
 
@@ -64,8 +69,8 @@ def last_report(model: Any) -> dict[str, Any] | None:
 class Sampling:
     """OUTER_SAMPLE wrapper: one `Session` per sampling run, whose report stays here."""
 
-    def __init__(self, config: FastCacheConfig):
-        self.config = config
+    def __init__(self, config: FastCacheConfig, node: str | None):
+        self.config, self.node = config, node
         self.report: dict[str, Any] | None = None
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,6 +79,7 @@ class Sampling:
         session = self._open(guider, getattr(args[0], "shape", ()), sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
+            session.show_to(audience_of(self.node))
             guider.model_options = session.installed_in(original)
         try:
             samples = executor(*args, **kwargs)
@@ -82,6 +88,8 @@ class Sampling:
             return samples
         finally:
             guider.model_options = original
+            if isinstance(session, Session) and session.live is not None:
+                session.live.close()
             report = session.run.report if isinstance(session, Session) else session
             report.seconds_total = time.perf_counter() - begun
             self._tell(report)
@@ -163,6 +171,13 @@ class Session:
         self.areas: dict[Hashable, Hashable] = {}
         self.window: Hashable = None
         self.samples = 0
+        self.live: LivePreview | None = None
+
+    def show_to(self, audience: Audience | None) -> None:
+        """Tell those who look about every evaluation, from now on."""
+        if audience is not None:
+            self.live = LivePreview(audience)
+            self.run.observer = self.live.observe
 
     def installed_in(self, model_options: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of model_options in which the model's blocks go through this session."""

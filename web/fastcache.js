@@ -1,7 +1,12 @@
 // @ts-check
-/** Shows what was skipped on every FastCache Preview node, what was measured on every FastCache Compare node. The only
- * file ComfyUI imports by itself. */
+/** Shows what was skipped on every FastCache Preview node, also while it samples, and what was measured on every
+ * FastCache Compare node. The only file ComfyUI imports by itself. */
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { allNodes, applyThreshold, nodeByExecutionId, nodeByLocator } from "./lib/graph.mjs";
+import { EVENT, LiveMaps, readStep } from "./lib/live.mjs";
+import { guarded, warnOnce } from "./lib/once.mjs";
+import { DEFAULT_PALETTE, PALETTE_NAMES } from "./lib/palette.mjs";
 import { SkipMap } from "./lib/skip_map.mjs";
 import { TEXT_STYLE } from "./lib/style.mjs";
 import { EMPTY_COMPARISON } from "./lib/texts.mjs";
@@ -10,30 +15,96 @@ const MIN_HEIGHT = 260;
 const FIRST_SIZE = [440, 560];
 const TEXT_HEIGHT = 175;
 const FIRST_COMPARISON = [480, 460];
+const LIVE = "fastcache.Preview.Live";
+const COLOURS = "fastcache.Preview.Colours";
+const REMEMBERED = 16; // of the last runs, to find the one of a workflow that was just loaded
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
 const maps = new WeakMap();
 /** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
 const texts = new WeakMap();
+const live = new LiveMaps((then) => requestAnimationFrame(guarded(then)));
 
 app.registerExtension({
   name: "fastcache.Preview",
-  nodeCreated(/** @type {any} */ node) {
+  settings: [
+    {
+      id: LIVE,
+      category: ["FastCache", "Preview", "Live"],
+      name: "Update the map while sampling",
+      tooltip: "The server sends one small message an evaluation to the page that queued the run.",
+      type: "boolean",
+      defaultValue: true,
+    },
+    {
+      id: COLOURS,
+      category: ["FastCache", "Preview", "Colours"],
+      name: "Colours of the map",
+      tooltip: "The picture that the node puts out keeps its colours.",
+      type: "combo",
+      options: [...PALETTE_NAMES],
+      defaultValue: DEFAULT_PALETTE,
+      // Also called when the setting is registered, before there is a graph.
+      onChange: guarded((value, before) => before !== undefined && everyMap((map) => map.setPalette(value))),
+    },
+  ],
+  setup: guarded(() => {
+    api.addEventListener(EVENT, guarded(({ detail }) => showStep(detail)));
+    api.addEventListener("executed", guarded(({ detail }) => {
+      const map = mapOf(detail.display_node ?? detail.node);
+      if (map) live.end(map, detail.prompt_id);
+    }));
+    for (const end of ["execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, guarded(({ detail }) => everyMap((map) => live.interrupt(map, detail.prompt_id))));
+    }
+  }),
+  nodeCreated: guarded((/** @type {any} */ node) => {
     if (node.comfyClass === "FastCachePreview") addSkipMap(node);
     if (node.comfyClass === "FastCacheCompare") addText(node);
-  },
+  }),
   /** Outputs that did not come from a run: a job opened from the history, a workflow tab shown again. */
-  onNodeOutputsUpdated(/** @type {Record<string, any>} */ outputs) {
-    for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(locator), output);
-  },
+  onNodeOutputsUpdated: guarded((/** @type {Record<string, any>} */ outputs) => {
+    for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(root(), locator), output);
+  }),
+  afterConfigureGraph: guarded(() => {
+    guarded(recall)(); // not returned, because loading the workflow would wait for it
+  }),
 });
+
+/** The outermost graph. */
+function root() {
+  return app.rootGraph ?? app.graph;
+}
+
+/** @param {string} id @returns {any} the value of one of our settings */
+function setting(id) {
+  return app.extensionManager.setting.get(id);
+}
+
+/** @param {string} id execution id of a node @returns {SkipMap | undefined} */
+function mapOf(id) {
+  return maps.get(nodeByExecutionId(root(), id));
+}
+
+/** @param {(map: SkipMap) => void} then */
+function everyMap(then) {
+  for (const node of allNodes(root())) {
+    const map = maps.get(node);
+    if (map) then(map);
+  }
+}
 
 /** @param {any} node a FastCachePreview node that was just created */
 function addSkipMap(node) {
-  const map = new SkipMap();
+  const apply = guarded((kind, value) => applyThreshold(root(), node, kind, value, app.canvas));
+  const map = new SkipMap({
+    apply: (kind, value) => apply(kind, value) ?? "The threshold could not be changed; the browser's console says why.",
+  });
+  map.setPalette(setting(COLOURS));
   maps.set(node, map);
-  const options = { serialize: false, getMinHeight: () => MIN_HEIGHT };
-  addElement(node, "skip_map", "fastcache_skip_map", map.element, options, FIRST_SIZE);
+  const options = { getMinHeight: () => MIN_HEIGHT };
+  const widget = addElement(node, "skip_map", "fastcache_skip_map", map.element, options, FIRST_SIZE);
+  widget.serializeValue = () => setting(LIVE) === true; // the prompt asks for updates (nodes/audience.py)
   chain(node, "onRemoved", () => map.dispose());
 }
 
@@ -50,45 +121,82 @@ function addText(node) {
 /**
  * @param {any} node @param {string} name @param {string} type unknown to the frontend, which then shows the element
  * @param {HTMLElement} element @param {object} options @param {number[]} size of a new node, at least
+ * @returns {any} the widget
  */
 function addElement(node, name, type, element, options, size) {
   const widget = node.addDOMWidget(name, type, element, options);
-  widget.serialize = false; // the option keeps it out of the prompt, this out of the workflow file
+  widget.serialize = false; // keeps it out of the workflow file; the option of that name keeps it out of the prompt
   element.addEventListener("wheel", zoomGraph);
   node.setSize(size.map((least, axis) => Math.max(least, node.size[axis])));
   chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
+  return widget;
 }
 
 /** Zoom the graph under the pointer: the canvas gets no wheel events from elements above it, Nodes 2.0 does by itself.
  * @param {WheelEvent} event */
 function zoomGraph(event) {
-  if (!app.extensionManager.setting.get("Comfy.VueNodes.Enabled")) app.canvas.processMouseWheel(event);
+  if (!setting("Comfy.VueNodes.Enabled")) app.canvas.processMouseWheel(event);
 }
 
 /** @param {any} node @param {any} output what the node gave to the interface */
 function showOutput(node, output) {
   const map = node && maps.get(node);
-  if (map && output?.fastcache_report) map.setReport(output.fastcache_report[0]);
+  if (map && output?.fastcache_report) {
+    map.setReport(output.fastcache_report[0]);
+    map.setImages((output.fastcache_images ?? []).map((/** @type {any[]} */ frames) => frames.map(urlOf)));
+  }
   const text = node && texts.get(node);
   if (text && output?.text) text.textContent = output.text[0];
 }
 
-/**
- * @param {string} locator `<node id>`, or `<subgraph uuid>:<node id>`
- * @returns {any} the node, or nothing
- */
-function nodeByLocator(locator) {
-  const root = app.rootGraph ?? app.graph;
-  const [id, subgraph] = locator.split(":").reverse();
-  return (subgraph ? root.subgraphs?.get(subgraph) : root)?.getNodeById(id);
+/** @param {{ filename: string, subfolder: string, type: string }} picture in ComfyUI's folders */
+function urlOf({ filename, subfolder, type }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** What the server says of an evaluation goes to the maps of its previews. @param {any} detail */
+function showStep(detail) {
+  const step = readStep(detail);
+  if (!step || !setting(LIVE)) return;
+  if (step.workflow !== null && step.workflow !== root().id) return; // another tab's, whose nodes may have the same ids
+  for (const id of step.nodes) {
+    const map = mapOf(id);
+    if (map) live.show(map, step);
+    else warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${id}.`);
+  }
+}
+
+/** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */
+async function recall() {
+  const { id } = root();
+  if (!allNodes(root()).some(isEmpty)) return;
+  const response = await api.fetchApi(`/history?max_items=${REMEMBERED}`);
+  if (!response.ok || root().id !== id) return;
+  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id);
+  for (const [executionId, output] of runs.reverse().flatMap((run) => Object.entries(run.outputs))) {
+    const node = nodeByExecutionId(root(), executionId);
+    if (isEmpty(node)) showOutput(node, output);
+  }
+}
+
+/** @param {any} run an entry of the history @returns {string | undefined} id of the workflow it was queued from */
+function workflowOf(run) {
+  return run.prompt?.[3]?.extra_pnginfo?.workflow?.id;
+}
+
+/** Whether a node is one of ours and has nothing to show yet. @param {any} node */
+function isEmpty(node) {
+  if (!node) return false;
+  return maps.get(node)?.element.dataset.state === "empty" || texts.get(node)?.textContent === EMPTY_COMPARISON;
 }
 
 /** Call `then` after whatever the node already does. @param {any} node @param {string} method @param {Function} then */
 function chain(node, method, then) {
   const before = node[method];
+  const after = guarded((...values) => then(...values));
   node[method] = function (/** @type {any[]} */ ...values) {
     const result = before?.apply(this, values);
-    then(...values);
+    after(...values);
     return result;
   };
 }

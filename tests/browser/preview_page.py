@@ -21,8 +21,9 @@ Colour = list[int]
 
 # The node may lie in a subgraph, which is then the only one.
 PREVIEW_NODE = """[...app.graph.nodes, ...app.graph.nodes.flatMap((node) => node.subgraph?.nodes ?? [])]
-    .find((node) => node.comfyClass === "FastCachePreview")"""
+    .find((node) => node.widgets?.some((widget) => widget.type === "fastcache_skip_map"))"""
 ELEMENT = f"() => {PREVIEW_NODE}.widgets.find((widget) => widget.type === 'fastcache_skip_map').element"
+ENDED = "(element) => !['empty', 'live'].includes(element.dataset.state)"
 CENTRE = f"""() => {{
     app.canvas.ds.scale = 1;
     app.canvas.centerOnNode({PREVIEW_NODE});
@@ -35,6 +36,25 @@ LAYOUT = """async (element, [folder, report]) => {
     const { frame, mode } = element.dataset;
     const { clientWidth, clientHeight } = element.querySelector("canvas");
     return layoutMap(readReport(report), clientWidth, clientHeight, { frame: Number(frame || 1) - 1, mode });
+}"""
+# A map of the test's own, on a node without widgets: its methods can be called, and what it applies is seen.
+MOUNT = f"""async ([folder, width, height]) => {{
+    const {{ SkipMap }} = await import(folder + "/lib/skip_map.mjs");
+    app.graph.clear();
+    const node = LiteGraph.createNode("VAEDecode");
+    app.graph.add(node);
+    window.applied = [];
+    const apply = (kind, value) => {{ applied.push([kind, value]); return `${{kind}}: ${{value}}`; }};
+    window.map = new SkipMap({{ apply }});
+    node.addDOMWidget("map", "fastcache_skip_map", map.element, {{ serialize: false, getMinHeight: () => 260 }});
+    node.setSize([width, height]);
+    ({CENTRE})();
+}}"""
+WHAT_IF = """async ([folder, report, kind, threshold]) => {
+    const { readReport } = await import(folder + "/lib/report.mjs");
+    const { blockWhatIf, tokenWhatIf } = await import(folder + "/lib/whatif.mjs");
+    const { masks, ...outcome } = (kind === "token" ? tokenWhatIf : blockWhatIf)(readReport(report), threshold);
+    return { ...outcome, masks: masks.map((mask) => [...mask]) };
 }"""
 COLOURS = """(element, points) => {
     const canvas = element.querySelector("canvas");
@@ -56,11 +76,25 @@ class PreviewPage:
     web_folder: str
 
     def load(self, workflow: Path) -> None:
-        """Load a workflow file as the frontend would, and bring its preview node into view at 100 %."""
+        """Load a workflow file as the frontend would, before its first run, and bring its preview node into view."""
+        self.server.post("/history", {"clear": True})
         self.page.evaluate("(graph) => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
         self.page.wait_for_function(f"() => {PREVIEW_NODE}")
         self.page.evaluate(CENTRE)
         self.element.wait_for_element_state("visible")
+
+    def mount(self, width: int = 460, height: int = 640) -> None:
+        """Put a map of our own into an empty graph, as `window.map`."""
+        self.page.evaluate(MOUNT, [self.web_folder, width, height])
+        self.element.wait_for_element_state("visible")
+
+    def call(self, method: str, *values: Any) -> None:
+        """Call a method of the map that was mounted."""
+        self.page.evaluate("([method, values]) => { map[method](...values); }", [method, values])
+
+    def what_if(self, report: dict, kind: str, threshold: float) -> dict[str, Any]:
+        """What another threshold would have done."""
+        return self.page.evaluate(WHAT_IF, [self.web_folder, report, kind, threshold])
 
     @property
     def element(self) -> ElementHandle:
@@ -97,7 +131,7 @@ class PreviewPage:
             history = self.server.get("/history")
             for prompt_id in set(history) - known:
                 raise_failure(history[prompt_id])
-                self.page.wait_for_function("(element) => element.dataset.state !== 'empty'", arg=self.element)
+                self.page.wait_for_function(ENDED, arg=self.element)
                 return history[prompt_id]
             self.page.wait_for_timeout(200)
         raise AssertionError(f"The workflow has not run within {timeout:.0f} s.")
@@ -144,6 +178,17 @@ class PreviewPage:
         assert focused is not None
         focused.focus()
         self.page.keyboard.press(key)
+
+    def click(self, part: str) -> None:
+        """Click the centre of a part with the real pointer."""
+        x, y = self.centre(part)
+        self.page.mouse.click(x, y)
+
+    def centre(self, part: str) -> tuple[float, float]:
+        """Where a part lies on the page."""
+        box = self.element.query_selector(part).bounding_box()
+        assert box is not None, f"{part} is not visible."
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
     def point_at(self, x: float, y: float, *, click: bool = False) -> None:
         """Move the real pointer to a point of the canvas (or of the message in its place), in its own pixels."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 import random
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -58,6 +59,8 @@ def sample_report(
         "error_realised": error,
         "size": [[None if e is None else 40.0 for e in row] for row in error],
         "step": steps,
+        "held": [_largest(c for c, t in zip(row, own, strict=True) if t is None) for row in change],
+        "realised": [_mean(row) for row in error],
         "forced": [None if why is None else REASONS.index(why) for why in forced],
         "thresholds": {"block": [BLOCK_THRESHOLD] * evaluations, "token": [TOKEN_THRESHOLD] * evaluations},
         "work": work,
@@ -104,7 +107,7 @@ def branched(report: dict) -> dict:
 
 def begun(report: dict, evaluations: int) -> dict:
     """The report as it was when the run had come this far."""
-    cut = ("computed", "change", "error_realised", "size", "step", "forced", "reasons")
+    cut = ("computed", "change", "error_realised", "size", "step", "held", "realised", "forced", "reasons")
     tokens = report["tokens"]
     saliency = tokens["saliency"] | {"values": tokens["saliency"]["values"][:evaluations]}
     return report | {
@@ -149,6 +152,15 @@ def _decide(
 def _error(draw: random.Random, fraction: float, change: float | None) -> float | None:
     """By how much a prediction would have been off, where that could be measured."""
     return round(change**1.5 * draw.uniform(0.6, 1.6), 5) if fraction == 1 and change else None
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known) / len(known), 5) if known else None
 
 
 def _active_tokens(draw: random.Random, evaluation: int, grid: tuple[int, int, int], samples: int) -> list[int]:

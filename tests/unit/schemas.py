@@ -43,6 +43,7 @@ class Io(ModuleType):
     ComfyNode = object
     Schema = staticmethod(lambda **options: SimpleNamespace(**options))
     Custom = Socket
+    Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -65,13 +65,14 @@ def test_tokens_of_a_batch_are_shaded_by_the_share_of_samples() -> None:
 
 
 def blank_report(evaluations: int, blocks: int = 1) -> dict:
-    """All computed, nothing measured, no token maps."""
+    """All computed, nothing measured, no token maps, and only what the oldest reports have."""
+    told = ("schema", "blocks", "reasons", "reason_texts", "notes", "seconds", "cache_bytes_peak", "computed_fraction")
     report = sample_report(0, blocks, evaluations)
-    nothing = [[None] * blocks for _ in range(evaluations)]
-    return report | {
+    return {key: report[key] for key in told} | {
+        "run": {},
         "computed": [[1.0] * blocks] * evaluations,
-        "change": nothing,
-        "error_realised": nothing,
+        "change": [[None] * blocks] * evaluations,
+        "error_realised": [[None] * blocks] * evaluations,
         "tokens": {"grid": [0, 0, 0], "samples": 0, "computed": [""] * evaluations},
     }
 
@@ -100,7 +101,7 @@ def test_branches_that_were_treated_alike_are_not_split() -> None:
 
 def curve_report(values: list[float | None], threshold: float, **more: object) -> dict:
     """One block, and what was held against its threshold; cells are 28 pixels wide."""
-    changes = {"change": [[value] for value in values], "error_realised": [[None] for _ in values]}
+    changes = {"held": values, "realised": [None for _ in values]}
     report = blank_report(len(values)) | changes | more
     return report | {"run": {"rule": "change", "block_threshold": threshold}}
 
@@ -142,7 +143,7 @@ def test_forced_evaluations_have_another_ground() -> None:
 
 
 def test_realised_errors_are_rings() -> None:
-    with_error = curve_report([0.1, 0.1], 0.1) | {"error_realised": [[None], [0.02]]}
+    with_error = curve_report([0.1, 0.1], 0.1) | {"realised": [None, 0.02]}
     pixels = [below_the_grid(report)[:120, 28:56] for report in (curve_report([0.1, 0.1], 0.1), with_error)]
     assert (pixels[0] != pixels[1]).any()
     lowest = [places(one, TEXT)[0].max() for one in pixels]

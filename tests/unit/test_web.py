@@ -42,6 +42,23 @@ def test_widget_and_picture_have_the_same_colours() -> None:
 
 
 @needs_node
+def test_settings_have_their_texts_in_every_language() -> None:
+    """The frontend looks for them under the setting's id, with "_" for "."."""
+    script = """import { PALETTE_NAMES } from "./web/lib/palette.mjs"; console.log(JSON.stringify(PALETTE_NAMES))"""
+    palettes = json.loads(run_node("--input-type=module", "--eval", script))
+    source = (ROOT / "web/fastcache.js").read_text(encoding="utf-8")
+    ids = re.findall(r'"(fastcache\.Preview\.\w+)"', source)
+    assert ids == ["fastcache.Preview.Live", "fastcache.Preview.Colours"]
+    for folder in (ROOT / "locales").iterdir():
+        texts = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        assert list(texts) == [setting.replace(".", "_") for setting in ids]
+        assert list(texts["fastcache_Preview_Colours"]["options"]) == palettes
+        for key, text in texts.items():
+            assert folder.name != "en" or f'name: "{text["name"]}"' in source, key
+            assert folder.name != "en" or f'tooltip: "{text["tooltip"]}"' in source, key
+
+
+@needs_node
 @pytest.mark.parametrize("report", [sample_report(), sample_report(0, 1, 1), empty_report()])
 def test_widget_and_picture_write_the_same_totals_and_ranges(report: dict) -> None:
     script = """import { readReport } from "./web/lib/report.mjs";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { axisOf, axisTicks, curveOf, saliencyOf, valueAt, yOf } from "../../web/lib/curve.mjs";
-import { expectedTogether, heldAgainst, realisedTogether } from "../../web/lib/held.mjs";
+import { heldAgainst } from "../../web/lib/held.mjs";
 import { readReport } from "../../web/lib/report.mjs";
 import { olderSample, sample } from "./sample.mjs";
 
@@ -11,22 +11,21 @@ const withRun = (run, rest = {}) => readReport({ ...sample(), ...rest, run: { ..
 /** @param {number | null} value @param {number} due */
 const near = (value, due) => assert.ok(value !== null && Math.abs(value - due) < 1e-9, `${value} is not ${due}`);
 
-test("expected errors add up, weighted by the work that was last measured", () => {
+test("blocks are decided about by the sum of their expected errors", () => {
   const report = readReport(sample());
-  near(expectedTogether(report, 1), 0.5 * 0.0512 + 0.25 * 0.03 + 0.25 * 0.02);
-  assert.equal(expectedTogether(report, 0), null);
-  assert.equal(heldAgainst(report, 1, 0)?.name, "sum of expected errors");
+  assert.deepEqual(heldAgainst(report, 1, 0), { name: "sum of expected errors", value: 0.0381, threshold: 0.05 });
+  assert.equal(heldAgainst(report, 0, 0), null);
 });
 
 test("what has a threshold of its own is held to that alone", () => {
   const report = withRun({ own_thresholds: [0.2, null, null] });
   assert.deepEqual(heldAgainst(report, 1, 0), { name: "expected error", value: 0.0512, threshold: 0.2 });
-  near(heldAgainst(report, 1, 2)?.value ?? null, 0.25 * 0.03 + 0.25 * 0.02);
+  assert.equal(heldAgainst(report, 1, 2)?.value, 0.0381);
 });
 
 test("one site's error is its own", () => {
-  const report = withRun({ sites: [[0, 2]] }, { size: null });
-  assert.deepEqual(heldAgainst(report, 1, 2), { name: "expected error", value: 0.0512, threshold: 0.05 });
+  const report = withRun({ sites: [[0, 2]] });
+  assert.deepEqual(heldAgainst(report, 1, 2), { name: "expected error", value: 0.0381, threshold: 0.05 });
 });
 
 test("other rules hold the change against the threshold, or nothing", () => {
@@ -35,21 +34,12 @@ test("other rules hold the change against the threshold, or nothing", () => {
   assert.equal(heldAgainst(readReport(olderSample()), 1, 1), null);
 });
 
-test("realised errors are weighted by the work they are of", () => {
-  const error = [[null, null, null], [0.1, 0.04, null]];
-  const report = readReport({ ...sample(), error_realised: error, size: [[2, 1, 1], [3, 1, null]] });
-  near(realisedTogether(report, 1), (3 * 0.1 + 0.04) / 4);
-  assert.equal(realisedTogether(report, 0), null);
-});
-
 test("the curve of blocks is what was held against the threshold", () => {
   const curve = curveOf(readReport(sample()), "blocks");
   assert.ok(curve);
   assert.deepEqual(curve.low, curve.high);
-  near(curve.middle[1], 0.0381);
+  assert.deepEqual(curve.middle, [null, 0.0381]);
   assert.deepEqual([curve.threshold, curve.dots, curve.knob], [[0.05, 0.05], [null, 0.0123], "block_threshold"]);
-  const change = curveOf(withRun({ rule: "change" }), "blocks");
-  assert.deepEqual([change?.low[1], change?.middle[1], change?.high[1]], [0.02, 0.0312, 0.07]);
 });
 
 test("the curve of tokens is the distribution of their changes", () => {

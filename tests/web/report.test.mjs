@@ -4,6 +4,9 @@ import { test } from "node:test";
 import { decodeBits, groupBlocks, readReport } from "../../web/lib/report.mjs";
 import { olderSample, sample } from "./sample.mjs";
 
+const ADDED = /** @type {const} */ (["thresholds", "step", "forced", "size", "work", "imageShare", "computedByBranch",
+  "ownThresholds", "saliency", "alpha"]);
+
 test("bits come most significant first and padding is ignored", () => {
   assert.deepEqual([...decodeBits(btoa("\x8a\x50"), 12)], [1, 0, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1]);
 });
@@ -45,10 +48,10 @@ test("what decisions rested on is read", () => {
 });
 
 test("an older report reads as one that lacks them", () => {
-  const { sites, thresholds, step, forced, size, work, imageShare, computedByBranch, saliency, rule, ownThresholds } =
-    readReport(olderSample());
-  const parts = [sites, thresholds, step, forced, size, work, imageShare, computedByBranch, saliency, rule, ownThresholds];
-  assert.ok(parts.every((part) => part === null));
+  const report = readReport(olderSample());
+  for (const key of [...ADDED, /** @type {const} */ ("rule"), /** @type {const} */ ("sites")]) {
+    assert.equal(report[key], null, key);
+  }
 });
 
 test("malformed additions read as missing, and the rest of the report is shown", () => {
@@ -58,13 +61,14 @@ test("malformed additions read as missing, and the rest of the report is shown",
     const report = readReport({
       ...sample(), thresholds: value, step: value, forced: value, size: value, work: value, image_share: value,
       computed_by_branch: value,
-      run: { ...run, sites: value, own_thresholds: value, alpha: [value], steps: [value], levels: value, rule: [value] },
+      run: { ...run, own_thresholds: value, alpha: [value], steps: [value], levels: value, rule: [value] },
       tokens: { ...tokens, saliency: value },
     });
-    const { thresholds, step, forced, size, work, imageShare, computedByBranch, ownThresholds, saliency, alpha } = report;
-    const parts = [thresholds, step, forced, size, work, imageShare, computedByBranch, ownThresholds, saliency, alpha];
-    assert.ok(parts.every((part) => part === null), JSON.stringify(value));
+    for (const key of ADDED) assert.equal(report[key], null, `${key}: ${JSON.stringify(value)}`);
     assert.equal(report.evaluations, 2);
+  }
+  for (const sites of [1, [1], [[1]], [[0, 9]], [[1, 0]], [["0", 1]]]) {
+    assert.equal(readReport({ ...sample(), run: { ...run, sites } }).sites, null);
   }
   const bad = { threshold: 0.02, scale: 16, values: [btoa("short"), "*"] };
   assert.deepEqual(readReport({ ...sample(), tokens: { ...tokens, saliency: bad } }).saliency?.values, [null, null]);

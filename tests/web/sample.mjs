@@ -11,13 +11,15 @@ export function sample() {
     },
     thresholds: { block: [0.05, 0.05], token: [0.02, 0.02] },
     step: [null, 0.04],
+    held: [null, 0.0381],
+    realised: [null, 0.0123],
     forced: [0, null],
     size: [[2, 1, 1], [null, 1, null]],
     work: [0.4, 0.4, 0.2],
     image_share: [0.9, 0.9, 0.9],
     tokens: {
       ...olderSample().tokens,
-      saliency: { threshold: 0.02, scale: 16, values: [null, btoa("\x90\x70\x70\x70\x90\x70\x90\x70\x70\x90\x70\x90")] },
+      saliency: { threshold: 0.02, scale: 16, values: [null, btoa("\x90ppp\x90p\x90pp\x90p\x90")] },
     },
   };
 }
@@ -34,7 +36,9 @@ export function olderSample() {
     error_realised: [[null, null, null], [null, 0.0123, null]],
     tokens: { grid: [1, 2, 3], samples: 2, computed: [btoa("\xff\xf0"), btoa("\x8a\x50")] },
     reasons: [[0, 0, 0], [1, 2, null]],
-    reason_texts: ["computed: warm-up", "predicted: sum of expected errors within 0.05", "computed: some tokens changed"],
+    reason_texts: [
+      "computed: warm-up", "predicted: sum of expected errors within 0.05", "computed: some tokens changed",
+    ],
     notes: [],
     seconds: { total: 3.41, overhead: 0.02 },
     cache_bytes_peak: 12_400_000,
@@ -59,6 +63,8 @@ export function large(blocks, evaluations, grid, samples) {
     work: Array(blocks).fill(1 / blocks),
     image_share: Array(blocks).fill(1),
     thresholds: { block: each(0.05), token: each(0.02) },
+    held: each(0.04),
+    realised: each(0.03),
     forced: each(null),
     step: each(0.04),
     tokens: {

@@ -4,8 +4,8 @@
  * the report can still be shown.
  *
  * @typedef {(number | null)[]} Row
- * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a byte b of a token stands for
- *   threshold * exp((b - 128 + 0.5) / scale), 0 for none
+ * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a token's byte b stands
+ *   for threshold * exp((b - 128 + 0.5) / scale), 0 for none
  * @typedef {object} Additions
  * @property {string | null} rule
  * @property {string | null} level
@@ -26,6 +26,8 @@
  * @property {Row | null} ownThresholds [blocks], null where the general threshold holds
  * @property {{ block: Row, token: Row } | null} thresholds [evaluations] each
  * @property {Row | null} step [evaluations]
+ * @property {Row | null} held [evaluations], what the rule held against the general block threshold
+ * @property {Row | null} realised [evaluations], errors that were measured, all together
  * @property {(string | null)[] | null} forced [evaluations], why all was computed whatever the thresholds
  * @property {Row[] | null} size [evaluations][blocks]
  * @property {number[] | null} work [blocks], sums to 1
@@ -65,6 +67,8 @@ export function readAdditions(value, evaluations, blocks, tokens) {
     ownThresholds: row(run.own_thresholds, blocks),
     thresholds: readThresholds(value.thresholds, evaluations),
     step: row(value.step, evaluations),
+    held: row(value.held, evaluations),
+    realised: row(value.realised, evaluations),
     forced: sentences(value.forced, value.reason_texts, evaluations),
     size: rows(value.size, evaluations, blocks),
     work: numbers(value.work, blocks),

@@ -6,12 +6,12 @@
  * @typedef {"blocks" | "tokens"} Mode
  * @typedef {(number | null)[]} Row one entry an evaluation
  * @typedef {{ low: Row, middle: Row, high: Row, threshold: Row, dots: Row, name: string, knob: string }} Curve
- *   `low` and `high` bound a band, which has no width where one number was held against the threshold; `dots`: errors
- *   that were measured; `knob`: the widget that holds the threshold
+ *   `low` and `high` bound a band of tokens; blocks have one number an evaluation; `dots`: errors that were measured;
+ *   `knob`: the widget that holds the threshold
  * @typedef {{ low: number, high: number }} Axis
  * @typedef {{ y: number, height: number }} Span
  */
-import { blockThreshold, expectedTogether, measureOf, realisedTogether, seen } from "./held.mjs";
+import { blockThreshold, measureOf } from "./held.mjs";
 
 /** How far the axis reaches beyond the threshold, as a factor, so that there is somewhere to drag it to. */
 const REACH = 4;
@@ -31,15 +31,11 @@ export function curveOf(report, mode) {
 
 /** @param {SkipReport} report @returns {Curve | null} */
 function blockCurve(report) {
-  const measure = measureOf(report);
-  if (measure === null || !report.thresholds || !report.sites?.length) return null;
-  const each = evaluations(report);
-  const sums = report.rule === "significance";
-  const bands = each.map((e) => (sums ? Array(3).fill(expectedTogether(report, e)) : extent(siteValues(report, e))));
-  const [low, middle, high] = transposed(bands);
-  const threshold = each.map((e) => blockThreshold(report, e));
-  const dots = each.map((e) => realisedTogether(report, e));
-  return { low, middle, high, threshold, dots, name: measure, knob: "block_threshold" };
+  const [name, { held }] = [measureOf(report), report];
+  if (name === null || !held) return null;
+  const threshold = evaluations(report).map((e) => blockThreshold(report, e));
+  const dots = report.realised ?? held.map(() => null);
+  return { low: held, middle: held, high: held, threshold, dots, name, knob: "block_threshold" };
 }
 
 /** @param {SkipReport} report @returns {Curve | null} */
@@ -55,18 +51,6 @@ function tokenCurve(report) {
 /** @param {SkipReport} report @returns {number[]} */
 function evaluations(report) {
   return Array.from({ length: report.evaluations }, (_, i) => i);
-}
-
-/** What each site was decided by. @param {SkipReport} report @param {number} evaluation @returns {number[]} */
-function siteValues(report, evaluation) {
-  const values = (report.sites ?? []).map(([first]) => seen(report)[evaluation][first] ?? null);
-  return values.filter((value) => value !== null);
-}
-
-/** @param {number[]} values @returns {Row} least, median and largest */
-function extent(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return [0, 0.5, 1].map((part) => sorted[Math.round(part * (sorted.length - 1))] ?? null);
 }
 
 /** @param {Uint8Array | null} bytes @param {import("./additions.mjs").Saliency} saliency @returns {Row} */

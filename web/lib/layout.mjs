@@ -33,7 +33,7 @@ const MAX_CELL = { width: 40, height: 24, token: 32 };
 const LEAST = { grid: 56, curve: 40, cell: 2 };
 const MOST = { curve: 240 };
 /** Parts of the height that the curve gets, and of width or height that the grid gets beside or above the tokens. */
-const SHARE = { curve: 0.32, beside: 0.62, above: 0.58 };
+const SHARE = { curve: 0.36, beside: 0.62, above: 0.62 };
 /** Above the curve: its caption; below: half a label. */
 const CURVE_MARGIN = { above: CAPTION + 4, below: 5 };
 
@@ -149,7 +149,7 @@ function pack(count, width, height, area) {
     const rows = Math.ceil(count / columns);
     const across = (area.width - (columns - 1) * TILE_GAP) / (columns * width);
     const down = (area.height - (rows - 1) * TILE_GAP) / (rows * height);
-    const cell = wholePixels(Math.min(across, down, MAX_CELL.token));
+    const cell = halfPixels(Math.min(across, down, MAX_CELL.token));
     if (cell > best.cell) best = { columns, cell };
   }
   return best;
@@ -164,6 +164,12 @@ function cellSize(length, count, limit) {
  * @param {number} size @returns {number} */
 function wholePixels(size) {
   return size >= 1 ? Math.floor(size) : Math.max(size, 0);
+}
+
+/** Small tokens may take half pixels, of which the canvas has at least one.
+ * @param {number} size @returns {number} */
+function halfPixels(size) {
+  return size >= 2 && size < 6 ? Math.floor(2 * size) / 2 : wholePixels(size);
 }
 
 /** Evaluations (from 0) to label: the first, then round numbers, with room for the digits.

@@ -1,5 +1,5 @@
 // @ts-check
-/** Styles of the preview's and the comparison's element. Rules lie under a class, colours are the theme's or the data's. */
+/** Styles of the preview's and the comparison's element; rules lie under a class, colours are the theme's or data's. */
 
 export const CLASS = "fastcache-skip-map";
 /** Nodes 2.0 (frontend 1.32) gives the free height of a node to widgets that hold an element of this class. */
@@ -33,7 +33,8 @@ export const CSS = `
   border: 1px solid currentColor; border-radius: 3px;
   background: linear-gradient(currentColor, currentColor) center / 6px 1px no-repeat, var(--comfy-input-bg, #222);
 }
-.${CLASS} .threshold:focus-visible, .${CLASS} button:focus-visible { ${FOCUS} }
+.${CLASS} .threshold { outline: none; }
+.${CLASS} .threshold:focus-visible::after, .${CLASS} button:focus-visible { ${FOCUS} }
 .${CLASS} .controls, .${CLASS} .scrubber { display: flex; align-items: center; gap: 8px; }
 .${CLASS} .scrubber { flex: 1; min-width: 0; margin: 0; }
 .${CLASS} > .scrubber { flex: none; }
@@ -71,7 +72,7 @@ export const CSS = `
 @container (max-width: 380px) {
   .${CLASS} .word, .${CLASS}.trying .hover { display: none; }
   .${CLASS} .what-if { height: calc(5.4em + 10px); }
-  .${CLASS} .verdict { flex-basis: 200px; }
+  .${CLASS} .verdict { flex-basis: 100%; order: 1; }
 }
 `;
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import comfy.model_management
 import torch
@@ -179,4 +182,22 @@ def in_parts(model: Any, what: str) -> Any:
                 del replaced["double_block", 1]
 
     patched.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, wrapper)
+    return patched
+
+
+@toy_node(
+    "Break", [io.Model.Input("model"), io.String.Input("module"), io.String.Input("attribute")], [io.Model.Output()]
+)
+def break_function(model: Any, module: str, attribute: str) -> Any:
+    """Puts a function that fails in place of one of FastCache's, for the next sampling run with this model."""
+    patched, ending = model.clone(), f"ComfyUI-FastCache.nodes.{module}"
+
+    def sampling(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        (found,) = (loaded for name, loaded in sys.modules.items() if name.endswith(ending))
+        with mock.patch.object(found, attribute, side_effect=RuntimeError("toy failure")):
+            samples = executor(*args, **kwargs)
+            time.sleep(0.3)  # other threads are to meet it too
+            return samples
+
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, sampling)
     return patched

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pkgutil
+import threading
 from typing import Any
 
 import torch
@@ -35,6 +36,12 @@ def compiled(after_sample: Any) -> str:
     from torch._dynamo.utils import counters  # slow to import, and not needed where nothing is compiled
 
     return json.dumps(counters["stats"]["unique_graphs"])
+
+
+@toy_node("Threads", [io.Int.Input("run", default=0)], shows=True)
+def threads(run: int) -> str:
+    """Names of the threads of this process."""
+    return json.dumps([thread.name for thread in threading.enumerate()])
 
 
 @toy_node("Symbols", [io.String.Input("names")], shows=True)

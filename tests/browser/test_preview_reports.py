@@ -1,0 +1,255 @@
+"""The preview's map in the real frontend, with recorded reports: what it draws, and what moves it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.browser.conftest import ROOT
+from tests.browser.preview_page import PreviewPage, token_mask
+from tests.unit.sample_report import BLOCK_THRESHOLD, TOKEN_THRESHOLD, begun, branched, sample_report
+from tests.unit.test_rendering import rendering
+
+if TYPE_CHECKING:
+    from hosting.comfy_server import ComfyServer
+
+COMPUTED, PREDICTED = list(rendering.shade(1)), list(rendering.shade(0))
+
+
+@pytest.fixture
+def preview(page: Page, server: ComfyServer, web_folder: str) -> PreviewPage:
+    """A map that the test holds in its hands, on an otherwise empty graph."""
+    mounted = PreviewPage(page, server, web_folder)
+    mounted.mount()
+    return mounted
+
+
+def shades(rows: Sequence[Sequence[float]]) -> list:
+    return [[[list(rendering.shade(fraction))] for fraction in row] for row in rows]
+
+
+def height(curve: dict[str, Any], value: float) -> float:
+    """Where a value lies on the logarithmic axis."""
+    low, high = curve["axis"]["low"], curve["axis"]["high"]
+    return curve["y"] + curve["height"] * (1 - math.log(value / low) / math.log(high / low))
+
+
+def column(grid: dict[str, Any], evaluation: int) -> float:
+    return grid["x"] + (evaluation + 0.5) * grid["cellWidth"]
+
+
+def check_curve(preview: PreviewPage, report: dict, middle: list[float | None], threshold: float) -> None:
+    """Points lie where these values belong, coloured by their side of the threshold, whose line is drawn."""
+    layout = preview.layout(report)
+    grid, curve = layout["grid"], layout["curve"]
+    points = {e: (column(grid, e), height(curve, value)) for e, value in enumerate(middle) if value is not None}
+    due = [COMPUTED if middle[e] > threshold else PREDICTED for e in points]
+    assert preview.colours(list(points.values())) == due
+    text = [
+        int(part) for part in preview.element.evaluate("(e) => getComputedStyle(e).color").strip("rgb()").split(",")
+    ]
+    y = height(curve, threshold)
+    free = [e for e, (_, there) in points.items() if abs(there - y) > 6 and 2 < e < len(middle) - 2]
+    assert free
+    assert preview.colours([(column(grid, e) + 2, y) for e in free]) == [text] * len(free)
+
+
+def test_report_is_drawn(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    report = sample_report()
+    preview.call("setReport", report)
+    assert preview.cells(report) == shades(report["computed"])
+    changes = [None if row[0] is None else float(np.sort(row)[round(0.5 * (len(row) - 1))]) for row in report["change"]]
+    check_curve(preview, report, changes, BLOCK_THRESHOLD)
+    preview.page.screenshot(path=screenshots / f"report_{nodes}.png")
+    preview.click(".modes button:last-child")
+    assert preview.data["mode"] == "tokens"
+    saliency = report["tokens"]["saliency"]
+    levels = [None if v is None else np.frombuffer(base64.b64decode(v), np.uint8) for v in saliency["values"]]
+    ranks = [None if v is None else float(np.sort(v)[math.ceil(0.5 * len(v)) - 1]) for v in levels]
+    medians = [None if r is None else TOKEN_THRESHOLD * math.exp((r - 127.5) / saliency["scale"]) for r in ranks]
+    check_curve(preview, report, medians, TOKEN_THRESHOLD)
+    preview.page.screenshot(path=screenshots / f"tokens_{nodes}.png")
+
+
+def test_branches_share_a_cell(preview: PreviewPage) -> None:
+    report = branched(sample_report())
+    preview.call("setReport", report)
+    cond, uncond = report["computed_by_branch"].values()
+    pairs = [list(zip(*rows, strict=True)) for rows in zip(cond, uncond, strict=True)]
+    both = [[[list(rendering.shade(fraction)) for fraction in pair] for pair in row] for row in pairs]
+    assert preview.cells(report, parts=2) == both
+    grid = preview.layout(report)["grid"]
+    preview.point_at(column(grid, 19), grid["rows"][-1] + grid["cellHeight"] / 2)
+    assert preview.text("hover").startswith("evaluation 20, single block 11: cond computed, uncond predicted, change ")
+
+
+def test_threshold_is_tried_by_pointer_and_applied(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    report = sample_report()
+    preview.call("setReport", report)
+    preview.call("select", 4)
+    curve = preview.layout(report)["curve"]
+    x, y = preview.centre(".threshold")
+    preview.page.mouse.move(x, y)
+    preview.page.mouse.down()
+    preview.page.mouse.move(x + 9, y - 4)
+    preview.page.mouse.move(x + 9, y + height(curve, 0.15) - height(curve, BLOCK_THRESHOLD), steps=3)
+    preview.page.mouse.up()
+    tried = float(preview.data["whatIfThreshold"])
+    assert tried == pytest.approx(0.15, rel=0.1) and tried == float(f"{tried:.3g}")
+    would = preview.what_if(report, "block", tried)
+    assert would["computed"] != report["computed"]
+    assert preview.cells(report) == shades(would["computed"])
+    assert float(preview.data["whatIfFraction"]) == pytest.approx(would["computedFraction"])
+    assert int(preview.data["tokensComputed"]) == sum(would["masks"][4])
+    assert preview.text("verdict").startswith(f"block_threshold {tried:g}: {would['computedFraction']:.0%}"[:-1])
+    assert "estimated error" in preview.text("verdict")
+    preview.page.screenshot(path=screenshots / f"what_if_{nodes}.png")
+    preview.click(".apply")
+    assert preview.page.evaluate("applied") == [["block", tried]]
+    assert preview.text("verdict") == f"block: {tried:g}"
+    preview.click(".reset")
+    assert preview.data["whatIfThreshold"] == ""
+    assert preview.cells(report) == shades(report["computed"])
+
+
+def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
+    report = sample_report()
+    preview.call("setReport", report)
+    preview.press("ArrowUp", ".threshold")
+    assert preview.data["whatIfThreshold"] == "0.084"
+    preview.press("PageDown", ".threshold")
+    assert preview.data["whatIfThreshold"] == "0.056"
+    handle = preview.element.query_selector(".threshold")
+    assert (handle.get_attribute("role"), handle.get_attribute("aria-valuetext")) == ("slider", "0.056")
+    preview.press("Escape", ".threshold")
+    assert preview.data["whatIfThreshold"] == ""
+    preview.click(".modes button:last-child")
+    preview.press("ArrowDown", ".threshold")
+    tried = float(preview.data["whatIfThreshold"])
+    assert tried == pytest.approx(TOKEN_THRESHOLD / 1.05, rel=0.01)
+    preview.press("End")
+    masks = preview.what_if(report, "token", tried)["masks"]
+    assert int(preview.data["tokensComputed"]) == sum(masks[-1])
+    preview.call("setReport", report | {"size": None})
+    preview.press("ArrowUp", ".threshold")
+    assert preview.text("verdict") == "This report is older and lacks what is needed; run the workflow once more."
+    assert preview.element.query_selector(".apply").is_hidden()
+    assert preview.data["whatIfThreshold"] == ""
+
+
+def test_play_runs_to_the_end_and_stops_for_the_user(preview: PreviewPage) -> None:
+    preview.call("setReport", sample_report(evaluations=6))
+    preview.press("Home")
+    preview.click(".play")
+    assert preview.data["playing"] == "true"
+    preview.page.wait_for_function("() => map.element.dataset.playing === 'false'")
+    assert preview.data["selected"] == "6"
+    preview.press("Enter", ".play")
+    assert (preview.data["playing"], preview.data["selected"]) == ("true", "1")
+    preview.press("End")
+    assert (preview.data["playing"], preview.data["selected"]) == ("false", "6")
+
+
+def test_sampling_is_followed(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    report = sample_report()
+    preview.call("setLive", begun(report, 0))
+    assert preview.text("message") == "Sampling begins."
+    preview.call("setLive", begun(report, 6))
+    assert (preview.data["state"], preview.data["selected"]) == ("live", "6")
+    preview.call("setLive", begun(report, 7))
+    assert preview.data["selected"] == "7"
+    assert preview.text("totals").startswith("sampling, evaluation 7 of 20, ")
+    assert preview.element.query_selector(".threshold").is_hidden()
+    preview.page.screenshot(path=screenshots / f"live_{nodes}.png")
+    preview.press("Home")
+    preview.call("setLive", begun(report, 8))
+    assert preview.data["selected"] == "1"
+    preview.call("setReport", report)
+    assert (preview.data["state"], preview.data["selected"]) == ("report", "1")
+    preview.call("setLive", begun(report, 2))
+    assert preview.data["selected"] == "2"
+
+
+def flat_picture(colour: tuple[int, int, int]) -> str:
+    """A picture of one colour, as a URL."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_pictures_lie_under_the_tokens(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    report, colours = sample_report(samples=2), [(200, 60, 40), (60, 160, 90)]
+    preview.call("setReport", report)
+    preview.call("select", 4)
+    preview.call("setImages", [[flat_picture(colour)] for colour in colours])
+    preview.page.wait_for_function("() => map.element.dataset.pictures === '2'")
+    tokens, mask = preview.layout(report)["tokens"], token_mask(report, 4)
+    assert 0 < mask.sum() < mask.size
+    for tile in tokens["tiles"]:
+        corners = [(tile["x"] + c * tokens["cell"], tile["y"] + r * tokens["cell"]) for r, c in np.ndindex(8, 8)]
+        seen = preview.colours([(x + tokens["cell"] / 2, y + tokens["cell"] / 2) for x, y in corners])
+        clear = np.array(colours[tile["sample"]])
+        veiled = 0.62 * np.array(PREDICTED) + 0.38 * clear
+        due = [clear if bit else veiled for bit in mask[tile["sample"], 0].reshape(-1)]
+        np.testing.assert_allclose(seen, due, atol=2)
+    preview.page.screenshot(path=screenshots / f"pictures_{nodes}.png")
+    preview.call("setImages", [])
+    assert preview.data["pictures"] == "0"
+
+
+def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, nodes: str, screenshots: Path) -> None:
+    """A recorded video run, handed out as the frontend does at the end of a run."""
+    preview = PreviewPage(page, server, web_folder)
+    preview.load(ROOT / "workflows/fastcache_demo.json")
+    report = sample_report(0, 6, 8, (5, 12, 20), 1)
+    preview.receive({"fastcache_report": [report]})
+    assert preview.data["frame"] == "1"
+    preview.press("End", ".frame input")
+    assert preview.data["frame"] == "5"
+    preview.press("ArrowLeft", ".frame input")
+    mask = token_mask(report, int(preview.data["selected"]) - 1)
+    (tile,) = preview.tiles(report)
+    assert tile["frame"] == 3
+    assert tile["colours"] == [[list(rendering.shade(bit)) for bit in row] for row in mask[0, 3]]
+    page.screenshot(path=screenshots / f"video_{nodes}.png")
+
+
+@pytest.mark.parametrize("size", [(330, 400), (1230, 1010)], ids=["small", "large"])
+def test_sizes_and_themes(preview: PreviewPage, nodes: str, size: tuple[int, int], screenshots: Path) -> None:
+    """Nothing lies outside the element, whatever its size; another palette and theme are taken up."""
+    report = sample_report()
+    name = "small" if size[0] < 400 else "large"
+    preview.mount(*size)
+    preview.call("setReport", report)
+    preview.call("tryThreshold", 0.12)
+    preview.page.wait_for_timeout(100)
+    outside = preview.element.evaluate("""(element) => {
+        const whole = element.getBoundingClientRect();
+        const isOutside = ({ width, left, top, right, bottom }) => width > 0 &&
+            (left < whole.left - 1 || top < whole.top - 1 || right > whole.right + 1 || bottom > whole.bottom + 1);
+        return [...element.querySelectorAll("*")].filter((part) => isOutside(part.getBoundingClientRect()))
+            .map((part) => part.className);
+    }""")
+    assert outside == []
+    assert preview.element.query_selector(".threshold").is_visible() and preview.layout(report)["tokens"]
+    preview.page.screenshot(path=screenshots / f"{name}_{nodes}.png")
+    preview.call("setPalette", "greyscale")
+    preview.call("resetTrial")
+    assert preview.cells(report)[0][0] == [[210, 210, 210]]
+    setting = "(name) => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
+    preview.page.evaluate(setting, "light")
+    preview.call("setPalette", "no such palette")
+    assert preview.data["palette"] == "amber and blue"
+    preview.page.wait_for_timeout(300)
+    preview.call("refresh")
+    preview.page.screenshot(path=screenshots / f"{name}_light_{nodes}.png")
+    preview.page.evaluate(setting, "dark")
