@@ -69,7 +69,7 @@ class Installation:
                  lambda: self._pip("install", "--no-deps", f"torchvision=={torchvision}")),
             Step("what ComfyUI and the tests need, about 500 MB", self._has_requirements, self._install_requirements),
         ]  # fmt: skip
-        second = Step("a second frontend for the browser tests, 40 MB", self._has_frontend, self._fetch_frontend)
+        second = Step("a second frontend for the browser tests, 30 MB", self._has_frontend, self._fetch_frontend)
         return [*steps, second] if browser else steps
 
     def ensure(self, browser: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import running_server
+from tests.unit.workflow_files import WORKFLOWS, nodes_in, read
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -114,10 +114,10 @@ def screenshots(frontend: str) -> Path:
 
 
 def preview_workflows() -> list[Path]:
-    """The pack's templates that contain a FastCache Preview."""
-    found = []
-    for path in sorted((ROOT / "workflows").glob("*.json")):
-        types = [node["type"] for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]]
-        if "FastCachePreview" in types:
-            found.append(path)
-    return found
+    """The pack's templates with a FastCache Preview that run here: the others name models that are not there."""
+    graphs = {path: read(path) for path in WORKFLOWS}
+    return [
+        path
+        for path, graph in graphs.items()
+        if nodes_in(graph, "FastCachePreview") and not any("models" in node["properties"] for node in graph["nodes"])
+    ]

@@ -91,7 +91,10 @@ def test_all_open_clean(
         page.screenshot(path=pictures / f"{path.stem}_{frontend}.png")
         assert page.evaluate(MISSING) == [], path
         assert page.evaluate(LINKS) == sorted(links_in(graph)), path
-        assert page.evaluate(WIDGETS) == {str(node["id"]): node["widgets_values"] for node in graph["nodes"]}, path
+        widgets = page.evaluate(WIDGETS)
+        for node in graph["nodes"]:  # newer ComfyUI may have appended widgets to its nodes
+            saved = node["widgets_values"]
+            assert widgets.get(str(node["id"]), [])[: len(saved)] == saved, (path, node["type"])
         check_layout(page.evaluate(BOXES, nodes == "nodes2"))
         if path != DEMO:  # the demo's model is there: it would run
             models = {model["name"] for node in graph["nodes"] for model in node["properties"].get("models", [])}
