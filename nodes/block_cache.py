@@ -38,7 +38,7 @@ class FastCacheBlockCache(io.ComfyNode):
                     default=DEFAULTS.threshold,
                     min=0.0,
                     max=10.0,
-                    step=0.01,
+                    step=0.005,
                     round=0.001,
                     tooltip="What the rule measures may be this large. 0: block cache off; higher: faster, less "
                     "faithful. interval and paper_chi_square only ask whether it is 0.",

@@ -54,7 +54,7 @@ class FastCache(io.ComfyNode):
                     default=DEFAULTS.block_cache.threshold,
                     min=0.0,
                     max=10.0,
-                    step=0.01,
+                    step=0.005,
                     round=0.001,
                     tooltip="Relative error of the blocks' work up to which it is predicted instead of computed, as "
                     "expected from errors measured while sampling. 0: block cache off; higher: faster, less faithful. "
@@ -65,7 +65,7 @@ class FastCache(io.ComfyNode):
                     default=DEFAULTS.token_selector.threshold,
                     min=0.0,
                     max=10.0,
-                    step=0.01,
+                    step=0.001,
                     round=0.001,
                     tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
                     "selector off; higher: faster, less faithful. Pays where large parts stand still: inpainting, "

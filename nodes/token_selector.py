@@ -30,7 +30,7 @@ class FastCacheTokenSelector(io.ComfyNode):
                     default=0.02,
                     min=0.0,
                     max=10.0,
-                    step=0.01,
+                    step=0.001,
                     round=0.001,
                     tooltip="Tokens whose squared change is below this part of the mean are predicted. 0: token "
                     "selector off; higher: faster, less faithful.",
