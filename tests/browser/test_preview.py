@@ -46,12 +46,14 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
     assert preview.cells(report) == [
         [[list(rendering.shade(fraction))] for fraction in row] for row in report["computed"]
     ]
+    take_pictures_away(preview, report)
     check_tokens(preview, report, int(data["selected"]) - 1)
     check_curve(preview, report, report["held"], report["run"]["block_threshold"])
 
 
 def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
     report = report_of(preview.queue())
+    take_pictures_away(preview, report)
     preview.press("Home")
     for evaluation in range(len(report["computed"])):
         assert preview.data["selected"] == str(evaluation + 1)
@@ -112,6 +114,16 @@ def test_report_that_cannot_be_read_is_explained(preview: PreviewPage, complaint
     assert preview.text("message") == sentence
     assert complaints == [f"FastCache preview: {sentence}"]
     complaints.clear()
+
+
+def take_pictures_away(preview: PreviewPage, report: dict) -> None:
+    """Once the decoded images lie under the token maps: show the report alone, whose colours are exact."""
+    samples = report["tokens"]["samples"]
+    preview.page.wait_for_function(
+        "([element, count]) => element.dataset.pictures === count", arg=[preview.element, str(samples)]
+    )
+    preview.receive({"fastcache_report": [report]})
+    assert preview.data["pictures"] == "0"
 
 
 def check_tokens(preview: PreviewPage, report: dict, evaluation: int) -> None:
