@@ -30,8 +30,10 @@ export const CONSTANTS = Object.freeze({
 const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
-const NEEDED = /** @type {const} */ (["step", "forced", "size", "work", "imageShare", "sites", "ownThresholds", "levels",
-  "rule", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval", "tokenThreshold", "thresholds"]);
+const NEEDED = /** @type {const} */ ([
+  "rule", "levels", "sites", "step", "forced", "size", "thresholds", "work", "imageShare", "blockThreshold",
+  "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval",
+]);
 
 /**
  * @param {SkipReport} report
@@ -326,11 +328,11 @@ class Tokens {
   /** Count on, for what would have been done and for what was. @param {number} travelled
    * @param {Uint8Array | null} mask @param {boolean} rested @returns {Uint8Array} what would have been computed */
   advance(travelled, mask, rested) {
-    const bytes = this.recorded.values[this.evaluation];
-    const forced = this.report.forced[this.evaluation] !== null;
-    const then = bytes && !forced
-      ? this.then.choose(this.evaluation, Float64Array.from(bytes, (byte) => this.levels[byte]), this.report, this.samples) : null;
-    this.then.move(travelled, then, this.rested[this.evaluation]);
+    const { evaluation, report, samples } = this;
+    const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
+    const changed = bytes && Float64Array.from(bytes, (byte) => this.levels[byte]);
+    const then = changed && this.then.choose(evaluation, changed, report, samples);
+    this.then.move(travelled, then, this.rested[evaluation]);
     return this.now.move(travelled, mask, rested);
   }
 
