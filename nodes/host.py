@@ -75,8 +75,8 @@ class Sampling:
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider, begun = executor.class_obj, time.perf_counter()
-        sigmas = kwargs["sigmas"] if "sigmas" in kwargs else args[3]
-        session = self._open(guider, getattr(args[0], "shape", ()), sigmas.tolist())
+        noise, sigmas = kwargs.get("noise", *args[:1]), kwargs.get("sigmas", *args[3:4])
+        session = self._open(guider, getattr(noise, "shape", ()), sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
             session.show_to(audience_of(self.node))

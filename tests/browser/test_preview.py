@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page
 
+from fastcache_core.replay import replay
 from tests.browser.conftest import ROOT
 from tests.browser.preview_page import PreviewPage, check_curve, report_of, token_mask
 from tests.unit.test_rendering import rendering
@@ -49,6 +50,19 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
     take_pictures_away(preview, report)
     check_tokens(preview, report, int(data["selected"]) - 1)
     check_curve(preview, report, report["held"], report["run"]["block_threshold"])
+
+
+@pytest.mark.parametrize(("frontend", "nodes"), [("pinned", "classic"), ("recent", "nodes2")], indirect=True)
+def test_ten_other_thresholds_are_told_as_the_engine_decides(preview: PreviewPage) -> None:
+    """On the report of a real run, by the module that the page has loaded."""
+    report = report_of(preview.queue())
+    outcomes = []
+    for threshold in (0.0, 0.01, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.6, 2.0):
+        told, engine = preview.what_if(report, "block", threshold), replay(report, threshold)
+        assert told["computed"] == engine.computed, threshold
+        assert told["computedFraction"] == pytest.approx(engine.computed_fraction)
+        outcomes.append(engine.computed_fraction)
+    assert outcomes == sorted(outcomes, reverse=True) and len(set(outcomes)) > 5
 
 
 def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
