@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.conftest import running_server
 from tests.unit.workflow_files import WORKFLOWS, nodes_in, read
@@ -24,6 +24,10 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingNodesWarning": True,
     "Comfy.RightSidePanel.IsOpen": False,
 }
+# For tests that do not need all four: each frontend once, and each way to draw nodes.
+on_each_frontend = pytest.mark.parametrize(
+    ("frontend", "nodes"), [("pinned", "classic"), ("recent", "nodes2")], indirect=True
+)
 READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"
 
 
@@ -85,23 +89,34 @@ def complaints() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="session")
+def visitor(server: ComfyServer, browser: Browser) -> Iterator[BrowserContext]:
+    """Somebody whose browser has the frontend in its cache, which is most of what a page costs."""
+    context = browser.new_context(viewport={"width": 1600, "height": 1200})
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(server: ComfyServer, browser: Browser, nodes: str, web_folder: str, complaints: list[str]) -> Iterator[Page]:
-    """ComfyUI's page, ready for use."""
+def page(
+    server: ComfyServer, visitor: BrowserContext, nodes: str, web_folder: str, complaints: list[str]
+) -> Iterator[Page]:
+    """ComfyUI's page, ready for use, and nothing remembered from pages before."""
     server.post("/settings", SETTINGS | {"Comfy.VueNodes.Enabled": nodes == "nodes2"})
 
     def hear(text: str, source: str) -> None:
         if web_folder in source:
             complaints.append(text)
 
-    context = browser.new_context(viewport={"width": 1600, "height": 1200})
-    opened = context.new_page()
+    opened = visitor.new_page()
+    opened.goto(f"{server.url}/system_stats")
+    opened.evaluate("() => localStorage.clear()")
     opened.on("pageerror", lambda error: hear(str(error), error.stack or ""))
     opened.on("console", lambda said: said.type in ("warning", "error") and hear(said.text, said.location["url"]))
     opened.goto(server.url)
     opened.wait_for_function(READY)
     yield opened
-    context.close()
+    opened.close()
     assert not complaints, complaints
 
 

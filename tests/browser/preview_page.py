@@ -56,7 +56,7 @@ WHAT_IF = """async ([folder, report, kind, threshold]) => {
     const { readReport } = await import(folder + "/lib/report.mjs");
     const { blockWhatIf, tokenWhatIf } = await import(folder + "/lib/whatif.mjs");
     const { masks, ...outcome } = (kind === "token" ? tokenWhatIf : blockWhatIf)(readReport(report), threshold);
-    return { ...outcome, masks: masks.map((mask) => [...mask]) };
+    return { ...outcome, masks: masks?.map((mask) => [...mask]) ?? null };
 }"""
 COLOURS = """(element, points) => {
     const canvas = element.querySelector("canvas");

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import READY, ROOT
+from tests.browser.conftest import READY, ROOT, on_each_frontend
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -70,6 +70,7 @@ def test_node_shows_text_and_pictures(compare: Page, nodes: str, screenshots: Pa
     compare.screenshot(path=screenshots / f"compare_{nodes}.png")
 
 
+@on_each_frontend
 def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file."""
     queue(compare)
@@ -109,6 +110,7 @@ def chinese(page: Page, server: ComfyServer) -> Iterator[Page]:
     server.post("/settings", {"Comfy.Locale": "en"})
 
 
+@on_each_frontend
 def test_chinese_names_are_on_the_nodes(chinese: Page, nodes: str, screenshots: Path) -> None:
     chinese.evaluate(GRAPH)
     texts = json.loads((ROOT / "locales/zh/nodeDefs.json").read_text(encoding="utf-8"))["FastCacheCompare"]

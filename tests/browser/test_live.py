@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import READY, ROOT
+from tests.browser.conftest import READY, ROOT, on_each_frontend
 from tests.browser.preview_page import PreviewPage, report_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def test_map_grows_while_it_samples(preview: PreviewPage) -> None:
     assert all(len(json.dumps(step)) < 16 * 1024 for step in steps)
 
 
+@on_each_frontend
 def test_switched_off_nothing_is_sent(preview: PreviewPage) -> None:
     preview.page.evaluate("() => app.extensionManager.setting.set('fastcache.Preview.Live', false)")
     preview.page.evaluate(WATCH)
@@ -77,6 +78,7 @@ def test_switched_off_nothing_is_sent(preview: PreviewPage) -> None:
     ]
 
 
+@on_each_frontend
 def test_widget_is_not_in_the_workflow_file(preview: PreviewPage) -> None:
     saved = preview.page.evaluate("() => app.graph.serialize()")
     (node,) = (node for node in saved["nodes"] if node["type"] == "FastCachePreview")
@@ -142,6 +144,7 @@ def step(preview: PreviewPage, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@on_each_frontend
 def test_messages_that_are_none_give_one_line_a_kind(preview: PreviewPage, complaints: list[str]) -> None:
     page = preview.page
     page.evaluate(SEND, step(preview))
@@ -160,12 +163,14 @@ def test_messages_that_are_none_give_one_line_a_kind(preview: PreviewPage, compl
     complaints.clear()
 
 
+@on_each_frontend
 def test_messages_of_another_workflow_are_not_for_this_graph(preview: PreviewPage) -> None:
     preview.page.evaluate(SEND, step(preview, workflow="another"))
     preview.page.evaluate(FRAME)
     assert preview.data["state"] == "empty"
 
 
+@on_each_frontend
 def test_messages_for_a_removed_node_do_no_harm(preview: PreviewPage, complaints: list[str]) -> None:
     page, message = preview.page, step(preview)
     page.evaluate(SEND, message)
@@ -232,6 +237,7 @@ def test_reload_keeps_the_map(preview: PreviewPage) -> None:
     page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'report'")
 
 
+@on_each_frontend
 def test_another_workflow_gets_no_map_of_this_one(preview: PreviewPage) -> None:
     page = preview.page
     preview.queue()
@@ -242,6 +248,7 @@ def test_another_workflow_gets_no_map_of_this_one(preview: PreviewPage) -> None:
     assert preview.data["state"] == "empty"
 
 
+@on_each_frontend
 def test_settings_are_two_and_colours_reach_open_maps(preview: PreviewPage) -> None:
     page = preview.page
     names = page.evaluate(
@@ -254,6 +261,7 @@ def test_settings_are_two_and_colours_reach_open_maps(preview: PreviewPage) -> N
     assert preview.data["palette"] == "amber and blue"
 
 
+@on_each_frontend
 def test_pictures_become_addresses(preview: PreviewPage) -> None:
     picture = {"filename": "a b.png", "subfolder": "", "type": "temp"}
     report = report_of(preview.queue())

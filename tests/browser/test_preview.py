@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from fastcache_core.replay import replay
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, on_each_frontend
 from tests.browser.preview_page import PreviewPage, check_curve, report_of, token_mask
 from tests.unit.test_rendering import rendering
 
@@ -52,7 +52,7 @@ def test_map_shows_the_report_of_the_run(preview: PreviewPage, nodes: str, scree
     check_curve(preview, report, report["held"], report["run"]["block_threshold"])
 
 
-@pytest.mark.parametrize(("frontend", "nodes"), [("pinned", "classic"), ("recent", "nodes2")], indirect=True)
+@on_each_frontend
 def test_ten_other_thresholds_are_told_as_the_engine_decides(preview: PreviewPage) -> None:
     """On the report of a real run, by the module that the page has loaded."""
     report = report_of(preview.queue())
@@ -65,6 +65,7 @@ def test_ten_other_thresholds_are_told_as_the_engine_decides(preview: PreviewPag
     assert outcomes == sorted(outcomes, reverse=True) and len(set(outcomes)) > 5
 
 
+@on_each_frontend
 def test_slider_moves_through_the_evaluations(preview: PreviewPage) -> None:
     report = report_of(preview.queue())
     take_pictures_away(preview, report)
@@ -100,6 +101,7 @@ def test_wheel_over_the_map_zooms_the_graph(preview: PreviewPage) -> None:
     preview.page.wait_for_function("(before) => app.canvas.ds.scale > before", arg=before)
 
 
+@on_each_frontend
 def test_history_fills_the_map(preview: PreviewPage) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs."""
     entry = preview.queue()
@@ -120,6 +122,7 @@ def test_map_works_in_a_subgraph(preview: PreviewPage) -> None:
     assert preview.data["state"] == "report"
 
 
+@on_each_frontend
 def test_report_that_cannot_be_read_is_explained(preview: PreviewPage, complaints: list[str]) -> None:
     """Another version's report gives a sentence and one warning; nothing is thrown."""
     preview.receive({"fastcache_report": [{"schema": "other.report/9"}]})

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, on_each_frontend
 from tests.browser.preview_page import PreviewPage, check_curve, column, height, token_mask
 from tests.unit.sample_report import BLOCK_THRESHOLD, TOKEN_THRESHOLD, begun, branched, sample_report
 from tests.unit.test_rendering import rendering
@@ -53,6 +53,7 @@ def test_report_is_drawn(preview: PreviewPage, nodes: str, screenshots: Path) ->
     preview.page.screenshot(path=screenshots / f"tokens_{nodes}.png")
 
 
+@on_each_frontend
 def test_branches_share_a_cell(preview: PreviewPage) -> None:
     report = branched(sample_report())
     preview.call("setReport", report)
@@ -94,6 +95,7 @@ def test_threshold_is_tried_by_pointer_and_applied(preview: PreviewPage, nodes: 
     assert preview.cells(report) == shades(report["computed"])
 
 
+@on_each_frontend
 def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
     report = sample_report()
     preview.call("setReport", report)
@@ -119,6 +121,7 @@ def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
     assert preview.data["whatIfThreshold"] == ""
 
 
+@on_each_frontend
 def test_play_runs_to_the_end_and_stops_for_the_user(preview: PreviewPage) -> None:
     preview.call("setReport", sample_report(evaluations=6))
     preview.press("Home")
@@ -132,6 +135,7 @@ def test_play_runs_to_the_end_and_stops_for_the_user(preview: PreviewPage) -> No
     assert (preview.data["playing"], preview.data["selected"]) == ("false", "6")
 
 
+@on_each_frontend
 def test_sampling_is_followed(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
     report = sample_report()
     preview.call("setLive", begun(report, 0))
@@ -159,6 +163,7 @@ def flat_picture(colour: tuple[int, int, int]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+@on_each_frontend
 def test_pictures_lie_under_the_tokens(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
     report, colours = sample_report(samples=2), [(200, 60, 40), (60, 160, 90)]
     preview.call("setReport", report)
@@ -179,6 +184,7 @@ def test_pictures_lie_under_the_tokens(preview: PreviewPage, nodes: str, screens
     assert preview.data["pictures"] == "0"
 
 
+@on_each_frontend
 def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, nodes: str, screenshots: Path) -> None:
     """A recorded video run, handed out as the frontend does at the end of a run."""
     preview = PreviewPage(page, server, web_folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import ROOT, on_each_frontend
 from tests.unit.workflow_files import DEMO, WORKFLOWS, comparison, read
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def pictures() -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("frontend", "nodes"), [("pinned", "classic"), ("recent", "nodes2")], indirect=True)
+@on_each_frontend
 def test_all_open_clean(
     page: Page, server: ComfyServer, frontend: str, nodes: str, pictures: Path, complaints: list[str]
 ) -> None:
