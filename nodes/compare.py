@@ -55,7 +55,7 @@ class FastCacheCompare(io.ComfyNode):
         pairs = Pairs(reference, image)
         progress = comfy.utils.ProgressBar(2 * len(pairs))
         measured = [closeness(seen, wanted) for wanted, seen in watched(pairs, progress)]
-        text = comparison_text(pairs, measured, skipped_by(model))
+        text = comparison_text(pairs, measured, [] if model is None else skipped_text(last_report(model)))
         drawn = stacked(pictures(pairs, watched(pairs, progress), measured), len(pairs))
         shown = drawn[:: math.ceil(len(drawn) / SHOWN)]
         return io.NodeOutput(drawn, text, ui=ui.PreviewImage(shown, cls=cls).as_dict() | {"text": [text]})
@@ -76,18 +76,3 @@ def stacked(drawn: Iterator[np.ndarray], count: int) -> torch.Tensor:
     for number, picture in enumerate(drawn, 1):
         batch[number] = torch.from_numpy(picture)
     return batch
-
-
-def skipped_by(model) -> list[str]:
-    """Sentences about the last run of a FastCache model; a bypassed FastCache must not cost the comparison."""
-    if model is None:
-        return []
-    try:
-        report = last_report(model)
-    except ValueError as problem:
-        return [str(problem)]
-    return (
-        skipped_text(report)
-        if report
-        else ["This FastCache model has not sampled yet, so it is not known what it skipped."]
-    )

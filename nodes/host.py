@@ -58,12 +58,20 @@ def apply_fastcache(model: Any, config: FastCacheConfig, node: str | None = None
     return patched
 
 
-def last_report(model: Any) -> dict[str, Any] | None:
-    """The report of the last sampling run with this MODEL, None before the first; ValueError without FastCache."""
+def last_report(model: Any) -> dict[str, Any]:
+    """The report of the last sampling run with this MODEL; without one, a report that says why there is none.
+
+    People bypass FastCache to compare, and nothing that only shows what it did may stop their workflow then.
+    """
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
-    if not wrappers:
-        raise ValueError("This model does not come from a FastCache node; connect FastCache's MODEL output here.")
-    return wrappers[-1].report
+    if wrappers and wrappers[-1].report is not None:
+        return wrappers[-1].report
+    nothing = Report()
+    if wrappers:
+        nothing.note("This FastCache model has not sampled yet: connect what comes after its sampler.")
+    else:
+        nothing.note("This model does not come from a FastCache node that is at work; nothing was skipped.")
+    return nothing.to_json()
 
 
 class Sampling:

@@ -126,3 +126,24 @@ def test_a_run_that_was_left_alone_needs_no_pictures(server):
     picture, shown = drawn(server, with_image(off, ["decode", 0]))
     assert shown["fastcache_images"] == []
     assert picture.shape[1] == 640 and picture.std() > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        ({"model": ["shift", 0]}, "This model does not come from a FastCache node that is at work"),
+        ({"after_sample": ["latent", 0]}, "This FastCache model has not sampled yet"),
+    ],
+    ids=["bypassed", "not yet"],
+)
+def test_without_a_run_it_says_why_and_costs_nothing(server, change, note):
+    """As with FastCache bypassed, to compare: the workflow runs through."""
+    preview = graph(fastcache={"block_threshold": 0.123})  # of no other test: ComfyUI remembers nodes, and they a run
+    preview["preview"]["inputs"] |= change
+    if "after_sample" in change:  # otherwise the sampler could come first
+        preview = {
+            key: preview[key] for key in ("load", "shift", "fastcache", "canvas", "vae", "latent", "preview", "map")
+        }
+    _, shown = drawn(server, preview)
+    (report,) = shown["fastcache_report"]
+    assert report["computed"] == [] and report["notes"][0].startswith(note)
