@@ -129,16 +129,16 @@ def test_a_run_that_was_left_alone_needs_no_pictures(server):
 
 
 @pytest.mark.parametrize(
-    ("change", "note"),
+    ("own_threshold", "change", "note"),
     [
-        ({"model": ["shift", 0]}, "This model does not come from a FastCache node that is at work"),
-        ({"after_sample": ["latent", 0]}, "This FastCache model has not sampled yet"),
+        (0.123, {"model": ["shift", 0]}, "This model does not come from a FastCache node that is at work"),
+        (0.124, {"after_sample": ["latent", 0]}, "This FastCache model has not sampled yet"),
     ],
     ids=["bypassed", "not yet"],
 )
-def test_without_a_run_it_says_why_and_costs_nothing(server, change, note):
+def test_without_a_run_it_says_why_and_costs_nothing(server, own_threshold, change, note):
     """As with FastCache bypassed, to compare: the workflow runs through."""
-    preview = graph(fastcache={"block_threshold": 0.123})  # of no other test: ComfyUI remembers nodes, and they a run
+    preview = graph(fastcache={"block_threshold": own_threshold})  # of no other run, for ComfyUI keeps nodes' outputs
     preview["preview"]["inputs"] |= change
     if "after_sample" in change:  # otherwise the sampler could come first
         preview = {
