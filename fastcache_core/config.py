@@ -197,5 +197,5 @@ class FastCacheConfig:
     def off_reason(self) -> str | None:
         """Why these settings can skip nothing, or None."""
         if self.block_cache.highest_threshold == 0 and self.token_selector.highest_threshold == 0:
-            return "Switched off: block_threshold and token_threshold are both 0. Raise one of them to skip work."
+            return "Switched off: block_threshold and token_threshold (or their curves) are 0. Raise one to skip work."
         return None

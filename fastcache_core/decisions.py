@@ -87,6 +87,7 @@ class Realised(NamedTuple):
     """A measurement that was read: relative error of a prediction that was not needed, norm of the site's work."""
 
     evaluation: int
+    view: Hashable
     site: Site
     error: float
     size: float
@@ -152,9 +153,11 @@ class Decider:
         """
         lead, saliency, mask = self.leads.get(self.key(view, h)), None, None
         if select and lead is not None and lead.anchors is not None:
-            saliency = token_saliency(h, lead.anchors.hidden)
             # A threshold that follows sigma costs a second synchronisation: sigma has to be read first.
-            mask = choose_active(saliency, lead.anchors.age, self.token_selector(evaluation))
+            config = self.token_selector(evaluation)
+            if config.threshold > 0:
+                saliency = token_saliency(h, lead.anchors.hidden)
+                mask = choose_active(saliency, lead.anchors.age, config)
         wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
         if change is not None:
             wanted["change"] = change
@@ -217,7 +220,7 @@ class Decider:
         for (view, site, evaluation), parts in together.items():
             measurements, errors, sizes = zip(*parts, strict=True)
             error = sum(errors) / (sum(sizes) + TINY)
-            self.realised.append(Realised(evaluation, site, error, sum(sizes)))
+            self.realised.append(Realised(evaluation, view, site, error, sum(sizes)))
             lead = self.leads.get(view)  # forgotten where the run was switched off
             record = None if lead is None else lead.sites.get(site)
             if record is not None:

@@ -79,7 +79,6 @@ class Run:
         self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
         self.report_cut()
         self.report.own_thresholds = self.decider.thresholds
-        self.report.saliency_threshold = config.token_selector.highest_threshold
         for problem in self.decider.problems:
             self.report.note(problem)
         self.safety = Safety(self, memory_budget, separate)
@@ -139,6 +138,13 @@ class Run:
         """The run is over; read what is still on the device."""
         self.decider.finish()
         self._report_errors()
+
+    def free(self) -> None:
+        """Let go of everything that was kept; only the report stays."""
+        self.state.branches.clear()
+        self.decider.leads.clear()
+        self.decider.measurements.clear()
+        self._branches, self._entries, self._probed = [], {}, None
 
     @property
     def sigma(self) -> float | Tensor:
@@ -218,7 +224,7 @@ class Run:
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
         decision = self.decider.decide(self._evaluation, self._view, lead, entered)
-        self._report_decision(entered, decision)
+        self._report_decision(self.decider.key(self._view, lead), entered, decision)
         return decision
 
     def _everything_computed(self) -> Decision:
@@ -226,7 +232,8 @@ class Run:
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         why = f"computed: {self.safety.off}"
         decision = Decision(dict.fromkeys(self.cut.sites, SiteDecision(False, why)), forced=why)
-        self._report_decision(None, decision)
+        if self.report.evaluations[-1].thresholds is None:
+            self._report_decision(None, None, decision)
         return decision
 
     def _lead(self, call: BlockCall) -> Tensor:
@@ -368,15 +375,15 @@ class Run:
         run |= {"level": level, "levels": [*run["levels"], level]}
         run["sites"] = [[site.first, site.last] for site in self.cut.predictable]
 
-    def _report_decision(self, entered: Entered | None, decision: Decision) -> None:
+    def _report_decision(self, view: Hashable, entered: Entered | None, decision: Decision) -> None:
         configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
         thresholds = configs[0].threshold, configs[1].threshold
         step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
-        self.report.decided(step, decision.held, decision.forced, thresholds, saliency)
+        self.report.decided(view, step, decision.held, decision.forced, thresholds, saliency)
 
     def _report_errors(self) -> None:
-        for evaluation, site, error, size in self.decider.realised:
-            self.report.measured(evaluation, site.blocks, error, size)
+        for evaluation, view, site, error, size in self.decider.realised:
+            self.report.measured(evaluation, view, site.blocks, error, size)
         self.decider.realised = []
 
     def _record(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision, action: Action) -> None:

@@ -152,7 +152,7 @@ MEASURES = {
 def reasons_to_compute(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
     """For every site the reason to compute it, or None to predict it; `guard` has nothing against predicting."""
     if config.threshold == 0:
-        return ["computed: the block cache is off (block_threshold is 0)"] * len(sites)
+        return ["computed: the block cache is off (its threshold is 0)"] * len(sites)
     answers = [guard_site(site, config) for site in sites]
     open_sites = [i for i, answer in enumerate(answers) if answer is None]
     rule = RULES[config.rule](facts, [sites[i] for i in open_sites], config)

@@ -59,12 +59,14 @@ def why_not(report: dict[str, Any]) -> str | None:
         return f"The report has the schema {report.get('schema')!r}, this reads {SCHEMA!r}."
     if "step" not in report:
         return "This report is older and lacks what is needed; run the workflow once more."
-    if not report["computed"]:
+    if not sum(report["evaluation_work"]):
         return "The run skipped nothing and measured nothing."
+    if report["run"]["views"] > 1:
+        return "Parts of the picture (areas, context windows) were decided about apart, which a report does not tell."
     if report["run"]["rule"] not in MEASURES:
         return f"The rule {report['run']['rule']} holds nothing against a threshold."
-    if report["run"]["token_threshold"] > 0 and report["tokens"]["saliency"] is None:
-        return "The changes of tokens were not recorded: they are not selected here, or there are too many of them."
+    if report["run"]["tokens_selected"] and report["tokens"]["saliency"] is None:
+        return "The changes of tokens were not recorded, because there are too many of them."
     return None
 
 
@@ -77,7 +79,7 @@ def replay(
     """
     problem = why_not(report)
     if problem is None and token_threshold and report["tokens"]["saliency"] is None:
-        problem = "The token selector was off, so that changes of tokens were not recorded."
+        problem = "No tokens were selected in this run, so that their changes were not recorded."
     if problem is not None:
         raise ValueError(problem)
     return _Replay(report, scaled(report, "block", block_threshold), scaled(report, "token", token_threshold)).run()
@@ -86,6 +88,8 @@ def replay(
 def scaled(report: dict[str, Any], kind: str, threshold: float | None) -> list[float]:
     """The thresholds of all evaluations, if the one they follow had been another; None: as they were."""
     then, held = report["run"][f"{kind}_threshold"], report["thresholds"][kind]
+    if kind == "token" and report["tokens"]["saliency"] is None:
+        return [0.0] * len(held)  # they cannot be selected here
     if threshold is None:
         return [value or 0.0 for value in held]
     factors = [value / then if value and then else float(not then) for value in held]
@@ -105,6 +109,7 @@ class _Replay:
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
         selecting = any(token_thresholds)
         self.steps_down = selecting and run["levels"][0] != "block"
+        self.restarts = set(run["restarts"])
         self.difficulty = [self._difficulty(site) for site in self.sites]
         self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
         self.tokens = _Tokens(report, token_thresholds) if selecting else None
@@ -116,8 +121,8 @@ class _Replay:
             lead.travelled += step or 0.0
             selected = self.tokens.selected(evaluation, lead.travelled) if self.tokens else None
             fresh = self.steps_down and selected is not None and not selected.all()
-            if fresh:  # from here on blocks are decided about one by one, and have nothing to predict from yet
-                self.steps_down = False
+            self.steps_down &= not fresh
+            if fresh or evaluation in self.restarts:  # other sites from here on, with nothing to predict from yet
                 lead.sites.clear()
             facts = site_facts(lead, self.sites, step, self.alpha, self.own)
             predicted = self._predicted(evaluation, facts, forced is not None)
@@ -148,8 +153,8 @@ class _Replay:
     def _work(self, computed: list[list[float]]) -> float:
         """Tokens other than the image's are computed where any are."""
         fraction, image = np.array(computed), np.array(self.report["image_share"])
-        done = np.where(fraction > 0, 1 - image * (1 - fraction), 0.0)
-        return float((done * np.array(self.report["work"])).sum() / len(computed))
+        done = np.where(fraction > 0, 1 - image * (1 - fraction), 0.0) * np.array(self.report["work"])
+        return float(done.sum(axis=1) @ np.array(self.report["evaluation_work"]))
 
     def _error(self, evaluation: int, facts: Sequence[SiteFacts], predicted: Sequence[bool]) -> float | None:
         total = 0.0
@@ -187,11 +192,12 @@ class _Tokens:
         self.rested = [not any(row) for row in report["computed"]]
         shape = (tokens["samples"], math.prod(tokens["grid"]))
         recorded = tokens["saliency"]
-        self.saliency = [unpacked(value, recorded["threshold"], shape) for value in recorded["values"]]
+        then = scaled(report, "token", None)
+        pairs = zip(recorded["values"], then, strict=True)
+        self.saliency = [unpacked(value, threshold, shape) for value, threshold in pairs]
         bounds = run["min_active"], run["max_active"], run["refresh_interval"]
         self.configs, self.configs_then = (
-            [TokenSelectorConfig(threshold, *bounds) for threshold in each]
-            for each in (thresholds, scaled(report, "token", None))
+            [TokenSelectorConfig(threshold, *bounds) for threshold in each] for each in (thresholds, then)
         )
         self.age, self.age_then = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int32)
         self.since, self.since_then = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
@@ -201,7 +207,7 @@ class _Tokens:
     def selected(self, evaluation: int, travelled: float) -> Tensor | None:
         """The tokens [samples, tokens] that would be computed if any block is; None where nothing was recorded."""
         self.evaluation, then = evaluation, self.saliency[evaluation]
-        if then is None:
+        if then is None or self.configs[evaluation].threshold == 0:
             self.changed = torch.zeros_like(self.changed)
             return None
         ways = travelled - self.since, travelled - self.since_then

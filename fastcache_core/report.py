@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,12 +33,12 @@ class EvaluationRecord:
     expected: list[float | None]
     error: list[float | None]
     reason: list[int | None]
-    # Tokens that blocks computed, for inputs of the first shape seen, [samples, tokens]: all, or those of these masks,
+    # Tokens that blocks computed, for inputs of the run's first shape, [samples, tokens]: all, or those of these masks,
     # which stay on their device until the run is over.
-    tokens_shape: tuple[int, int] | None = None
     tokens_all: bool = False
     tokens_masks: list[Tensor] = field(default_factory=list)
     # What decisions rested on, for the view that was decided about first (docs/report.md).
+    view: Hashable = None
     step: float | None = None
     held: float | None = None
     off_by: float = 0.0  # measured errors, each times the size of its site's work; and those sizes
@@ -49,11 +49,10 @@ class EvaluationRecord:
     saliency: Tensor | None = None
     # As `computed` and `rows`, of the calls of each kind of branch.
     of_branch: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    full: float = 0.0  # floating-point operations without FastCache
 
     def computed_tokens(self, shape: tuple[int, int]) -> np.ndarray:
-        """Boolean [samples, tokens]: computed by at least one block."""
-        if self.tokens_shape != shape:
-            return np.zeros(shape, bool)
+        """Boolean [samples, tokens] of the run's first shape: computed by at least one block."""
         computed = np.full(shape, self.tokens_all)
         for mask in self.tokens_masks:
             # Of several views in one batch, each with a mask of its own, a token counts as computed if it was in one.
@@ -74,7 +73,8 @@ class Report:
     grid: tuple[int, int, int] = (0, 0, 0)
     branches: set[str] = field(default_factory=set)
     own_thresholds: dict[int, float] = field(default_factory=dict)
-    saliency_threshold: float = 0.0  # around which saliencies are told apart
+    tokens_shape: tuple[int, int] | None = None  # samples and image tokens of the first call
+    restarts: list[int] = field(default_factory=list)  # evaluations at which blocks were cut into other sites
     work_done: float = 0.0
     work_full: float = 0.0
     seconds_total: float = 0.0
@@ -84,6 +84,7 @@ class Report:
     def __post_init__(self) -> None:
         self._work, self._image_work = np.zeros(len(self.blocks)), np.zeros(len(self.blocks))
         self._saliencies = 0
+        self._views: set[Hashable] = set()
 
     def begin(self) -> None:
         n = len(self.blocks)
@@ -112,6 +113,7 @@ class Report:
 
     def decided(
         self,
+        view: Hashable,
         step: float | None,
         held: float | None,
         forced: str | None,
@@ -120,18 +122,21 @@ class Report:
     ) -> None:
         """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
         record = self.evaluations[-1]
+        self._views.add(view)
         if record.thresholds is not None:
             return
-        record.step, record.held, record.thresholds = step, held, thresholds
+        record.view, record.step, record.held, record.thresholds = view, step, held, thresholds
         record.forced = None if forced is None else self._reason(forced)
         if saliency is not None:
             self._saliencies += saliency.numel()
             kept = self._saliencies <= MOST_SALIENCIES
-            record.saliency = quantised(saliency, self.saliency_threshold) if kept else None
+            record.saliency = quantised(saliency, thresholds[1]) if kept else None
 
-    def measured(self, evaluation: int, blocks: Iterable[int], error: float, size: float) -> None:
+    def measured(self, evaluation: int, view: Hashable, blocks: Iterable[int], error: float, size: float) -> None:
         """By how much predicting these blocks would have been off, relative to the size of their work."""
         record = self.evaluations[evaluation]
+        if view != record.view:
+            return
         for block in blocks:
             record.error[block], record.size[block] = error, size
         record.off_by += error * size
@@ -155,16 +160,17 @@ class Report:
             counted[block] += rows / len(kinds)
         self.work_done += done
         self.work_full += full
+        record.full += full
         self._work[block] += full
         self._image_work[block] += full * image_share
 
     def mark_tokens(self, shape: tuple[int, int], mask: Tensor | None) -> None:
         """A block computed the tokens of a boolean mask [samples, tokens], or all of them when it is None."""
         self.know_grid((1, 1, shape[1]))
-        record = self.evaluations[-1]
-        record.tokens_shape = record.tokens_shape or shape
-        if record.tokens_shape != shape:
+        self.tokens_shape = self.tokens_shape or shape
+        if self.tokens_shape != shape:
             return
+        record = self.evaluations[-1]
         if mask is None:
             record.tokens_all = True
         elif not any(known is mask for known in record.tokens_masks):
@@ -178,65 +184,72 @@ class Report:
         return [fractions(e.computed, e.rows) for e in self.evaluations]
 
     def _computed_by_branch(self) -> dict[str, list[list[float]]]:
-        """The same for every kind of branch, where they differ."""
-        whole, none = self._computed(), (np.zeros(len(self.blocks)),) * 2
+        """The same for every kind of branch, where they differ; one that was not called is as the others are."""
+        whole = self._computed()
         kinds = {
-            kind: [fractions(*e.of_branch.get(kind, none)) for e in self.evaluations]
+            kind: [as_called(e.of_branch.get(kind), row) for e, row in zip(self.evaluations, whole, strict=True)]
             for kind in sorted(self.branches)
-        }  # fmt: skip
-        return kinds if any(computed != whole for computed in kinds.values()) else {}
+        }
+        return kinds if any(not np.allclose(rows, whole, atol=1e-3) for rows in kinds.values()) else {}
 
     def why_nothing(self) -> str | None:
         """The sentence for a run in which no work was skipped, or None."""
         if not self.evaluations or self.work_done < self.work_full:
             return None
         reasons = [self.reason_texts[i] for e in self.evaluations for i in e.reason if i is not None]
-        telling = [text for text in reasons if not text.startswith(UNTELLING)] or reasons
-        if not telling:
+        # Thresholds may follow a curve: what tells apart is what was above them.
+        causes = [text.removeprefix("computed: ").partition(" above ")[:2] for text in reasons if telling(text)]
+        causes = causes or [(text.removeprefix("computed: "), "") for text in reasons]
+        if not causes:
             return "Nothing was skipped: no block of this model was reached."
-        why = max(telling, key=telling.count)
-        measure, above, threshold = why.removeprefix("computed: ").partition(" above ")
-        seen = self._seen(measure, self.reason_texts.index(why)) if above else []
+        why, above = max(causes, key=causes.count)
+        seen = self._seen(f"computed: {why} above ") if above else []
         if seen:
-            return f"Nothing was skipped; smallest {measure} seen {min(seen):.3g}, block_threshold {threshold}."
-        why = why.removeprefix("computed: ")
-        return f"Nothing was skipped: {why}."
+            threshold = self.run["block_threshold"]
+            return f"Nothing was skipped; smallest {why} seen {min(seen):.3g}, block_threshold {threshold:g}."
+        return f"Nothing was skipped: {why}{above.rstrip()}."
 
-    def _seen(self, measure: str, reason: int) -> list[float]:
-        """What was held against the threshold where blocks were computed for this reason."""
-        seen = []
-        for e in self.evaluations:
-            rows = zip(e.reason, e.expected if measure in (EXPECTED, SUM) else e.change, strict=True)
-            values = [value for why, value in rows if why == reason and value is not None]
-            # Shares of the work are not told apart here: a mean stands for the weighted sum.
-            seen += [sum(values) / len(values)] if measure == SUM and values else values
-        return seen
+    def _seen(self, reason: str) -> list[float]:
+        """The block_thresholds that would just have let pass what was held against them, where that was the reason."""
+        threshold = self.run["block_threshold"]
+        return [
+            e.held * threshold / e.thresholds[0]
+            for e in self.evaluations
+            if e.held is not None and e.thresholds[0]
+            and any(why is not None and self.reason_texts[why].startswith(reason) for why in e.reason)
+        ]  # fmt: skip
 
-    def _token_bits(self) -> tuple[int, list[str]]:
-        """Samples, and per evaluation the base64 of packed bits [samples, tokens]."""
-        shapes = [e.tokens_shape for e in self.evaluations if e.tokens_shape]
-        shape = shapes[0] if shapes else (0, math.prod(self.grid))
-        packed = [np.packbits(e.computed_tokens(shape).reshape(-1)) for e in self.evaluations]
-        return shape[0], [base64.b64encode(bits.tobytes()).decode() for bits in packed]
-
-    def _saliency(self) -> dict[str, Any] | None:
-        """Bytes of every evaluation that has some; None where there are none, or there were too many to keep."""
+    def _tokens(self) -> dict[str, Any]:
+        """Grid, samples, and of every evaluation what was computed as bits; what changed as bytes, unless too many."""
+        samples, count = self.tokens_shape or (0, math.prod(self.grid))
+        grid = self.grid if math.prod(self.grid) == count else (1, 1, count)
+        masks = [e.computed_tokens((samples, count)) for e in self.evaluations]
         values = [e.saliency for e in self.evaluations]
-        if self._saliencies > MOST_SALIENCIES or all(value is None for value in values):
-            return None
-        packed = [None if v is None else base64.b64encode(v.cpu().numpy().tobytes()).decode() for v in values]
-        return {"threshold": self.saliency_threshold, "scale": SALIENCY_SCALE, "values": packed}
+        saliency = None
+        if 0 < self._saliencies <= MOST_SALIENCIES:
+            fitting = [v if v is not None and v.shape == (samples, count) else None for v in values]
+            packed = [None if v is None else packed_bytes(v.cpu().numpy()) for v in fitting]
+            saliency = {"scale": SALIENCY_SCALE, "values": packed}
+        return {
+            "grid": list(grid),
+            "samples": samples,
+            "computed": [packed_bytes(np.packbits(mask)) for mask in masks],
+            "saliency": saliency,
+        }
 
     def to_json(self) -> dict[str, Any]:
-        samples, bits = self._token_bits()
+        tokens = self._tokens()
         run = {"family": None, "level": None, "predictor": None, "steps": None, **self.run}
         run |= {
             "sampler_evaluations": len(self.evaluations),
             "sigmas": [finite(e.sigma) for e in self.evaluations],
             "branches": sorted(self.branches),
             "own_thresholds": [self.own_thresholds.get(block) for block in range(len(self.blocks))],
-            "samples": samples,
+            "samples": tokens["samples"],
             "tokens": math.prod(self.grid),
+            "tokens_selected": self._saliencies > 0,
+            "views": len(self._views),
+            "restarts": self.restarts,
         }
         return {
             "schema": SCHEMA,
@@ -256,8 +269,9 @@ class Report:
                 for i, name in enumerate(("block", "token"))
             },
             "work": [finite(part) for part in part_of(self._work, self._work.sum())],
+            "evaluation_work": [finite(e.full / self.work_full) if self.work_full else 0.0 for e in self.evaluations],
             "image_share": [finite(part) for part in part_of(self._image_work, self._work)],
-            "tokens": {"grid": list(self.grid), "samples": samples, "computed": bits, "saliency": self._saliency()},
+            "tokens": tokens,
             "computed_by_branch": self._computed_by_branch(),
             "reasons": [e.reason for e in self.evaluations],
             "reason_texts": self.reason_texts,
@@ -269,8 +283,28 @@ class Report:
 
 
 def fractions(computed: np.ndarray, rows: np.ndarray) -> list[float]:
-    """Computed tokens over all. A block that was never reached (another patch replaced it) was computed elsewhere."""
-    return [round(part, 4) for part in part_of(computed, rows)]
+    """Computed tokens over all; some tokens are neither none nor all, however few they are.
+
+    A block that was never reached (another patch replaced it) was computed elsewhere.
+    """
+    exact = part_of(computed, rows)
+    return [min(max(round(f, 4), 1e-4), 0.9999) if 1e-9 < f < 1 - 1e-9 else float(round(f)) for f in exact]
+
+
+def as_called(branch: tuple[np.ndarray, np.ndarray] | None, whole: list[float]) -> list[float]:
+    """The fractions of one kind of branch; of all branches, where it was not called."""
+    if branch is None:
+        return whole
+    return [own if rows else every for own, rows, every in zip(fractions(*branch), branch[1], whole, strict=True)]
+
+
+def packed_bytes(octets: np.ndarray) -> str:
+    return base64.b64encode(octets.tobytes()).decode()
+
+
+def telling(reason: str) -> bool:
+    """Whether a reason explains why a run skipped nothing; some hold in every run."""
+    return not reason.startswith(UNTELLING)
 
 
 def part_of(work: np.ndarray, whole: np.ndarray) -> list[float]:

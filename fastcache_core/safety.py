@@ -118,6 +118,7 @@ class Safety:
         self.run.state.clear()
         self.run.report_cut()
         if why:
+            self.run.report.restarts.append(len(self.run.report.evaluations) - 1)
             self.run.report.note(why)
 
     def _switch_off(self, why: str) -> None:

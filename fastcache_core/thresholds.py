@@ -64,10 +64,10 @@ def _parse_part(part: str, where: str) -> BlockRange:
 
 
 def along_schedule(curve: Sequence[float], schedule: Sequence[float], sigma: float) -> float:
-    """The value of a curve at sigma: its points are spread evenly over the steps of the schedule."""
-    rising = 1 if schedule[0] < schedule[-1] else -1  # sigmas fall, unless an image is turned into noise
-    step = np.interp(rising * sigma, [rising * s for s in schedule], np.linspace(0, 1, len(schedule)))
-    return float(np.interp(step, np.linspace(0, 1, len(curve)), curve))
+    """The value of a curve at the step whose sigma is nearest: its points are spread evenly over the schedule."""
+    step = min(range(len(schedule)), key=lambda i: abs(schedule[i] - sigma))
+    part = step / max(len(schedule) - 1, 1)
+    return float(np.interp(part, np.linspace(0, 1, len(curve)), curve))
 
 
 def thresholds_of(blocks: Sequence[str], ranges: Sequence[BlockRange]) -> tuple[dict[int, float], list[str]]:

@@ -101,6 +101,8 @@ class Sampling:
             report = session.run.report if isinstance(session, Session) else session
             report.seconds_total = time.perf_counter() - begun
             self._tell(report)
+            if isinstance(session, Session):
+                session.run.free()
 
     def _tell(self, report: Report) -> None:
         try:

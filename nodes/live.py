@@ -28,6 +28,8 @@ QUEUED = 8  # evaluations that wait to be sent, at most
 # Token masks of more cells than this are pooled, so that a message stays below 16 KB.
 WHOLE = 4096
 SIDE, TILES = 64, 16  # rows and columns of a pooled mask, and masks (samples times frames), at most
+# Devices of which another thread may read tensors while the model runs; Metal's driver may crash then.
+READABLE = ("cpu", "cuda")
 log = logging.getLogger(__name__)
 
 
@@ -148,8 +150,10 @@ def main_reason(record: EvaluationRecord, report: Report) -> str | None:
 
 def token_maps(record: EvaluationRecord, report: Report) -> dict[str, Any] | None:
     """Which tokens were computed, as bits [samples, frames, rows, columns]; None while nothing is known of tokens."""
-    shape = next((known.tokens_shape for known in report.evaluations if known.tokens_shape), None)
+    shape = report.tokens_shape
     if shape is None or shape[1] != math.prod(report.grid) or not math.prod(shape):
+        return None
+    if any(mask.device.type not in READABLE for mask in record.tokens_masks):
         return None
     mask = pooled(record.computed_tokens(shape).reshape(shape[0], *report.grid))
     samples, *grid = mask.shape

@@ -65,12 +65,12 @@ def sample_report(
         "thresholds": {"block": [BLOCK_THRESHOLD] * evaluations, "token": [TOKEN_THRESHOLD] * evaluations},
         "work": work,
         "image_share": [1.0] * len(work),
+        "evaluation_work": [1 / evaluations] * evaluations if evaluations else [],
         "tokens": {
             "grid": list(grid),
             "samples": samples,
             "computed": [pack_bits(mask) for mask in masks],
             "saliency": {
-                "threshold": TOKEN_THRESHOLD,
                 "scale": SALIENCY_SCALE,
                 "values": [_saliency(e, tokens) if e else None for e, tokens in enumerate(active)],
             },
@@ -107,7 +107,18 @@ def branched(report: dict) -> dict:
 
 def begun(report: dict, evaluations: int) -> dict:
     """The report as it was when the run had come this far."""
-    cut = ("computed", "change", "error_realised", "size", "step", "held", "realised", "forced", "reasons")
+    cut = (
+        "computed",
+        "change",
+        "error_realised",
+        "size",
+        "step",
+        "held",
+        "realised",
+        "forced",
+        "evaluation_work",
+        "reasons",
+    )
     tokens = report["tokens"]
     saliency = tokens["saliency"] | {"values": tokens["saliency"]["values"][:evaluations]}
     return report | {
@@ -208,6 +219,9 @@ def _run(own: list[float | None], evaluations: int, grid: tuple[int, int, int], 
         "max_consecutive_skips": MOST_SKIPS,
         "sites": [[block, block] for block in range(len(own))],
         "own_thresholds": own,
+        "views": 1,
+        "restarts": [],
+        "tokens_selected": True,
         "min_active": 0.0,
         "max_active": 1.0,
         "refresh_interval": 1000,

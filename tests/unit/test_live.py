@@ -105,7 +105,7 @@ def some_report(blocks: int, evaluations: int, samples: int, grid: tuple[int, in
     generator = torch.Generator().manual_seed(0)
     for evaluation in range(evaluations):
         report.begin()
-        report.decided(0.01, 0.02, None, (0.1, 0.05), None)
+        report.decided("view", 0.01, 0.02, None, (0.1, 0.05), None)
         report.evaluations[-1].sigma = 1 - evaluation / evaluations
         report.mark_tokens(shape, torch.rand(shape, generator=generator) < 0.02)
         for block in range(blocks):

@@ -62,6 +62,33 @@ def test_with_thresholds_along_the_schedule(rule):
     check_own(report)
 
 
+def test_with_token_thresholds_along_the_schedule():
+    """Where the curve is 0 all tokens are computed; elsewhere bytes lie around the threshold of their evaluation."""
+    report = recorded(0.0, 0.3, selector={"threshold_curve": (0, 0, 1, 0.3)})
+    held, fractions = report["thresholds"]["token"], [row[0] for row in report["computed"]]
+    assert all(fraction == 1 for fraction, threshold in zip(fractions, held, strict=True) if threshold == 0)
+    assert min(fractions) < 1
+    check_own(report)
+
+
+@pytest.mark.parametrize("begins", [4, 6])
+def test_from_where_something_adds_between_blocks_they_are_decided_about_anew(begins):
+    blocks = [toys.attend(i, 4) for i in range(3)]
+    run = toys.make_run(blocks, SIGMAS, 0.8, rule="change", level="stack")
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], toys.trajectory(len(SIGMAS) - 1, speed=0.1), strict=True)):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img, "txt": toys.text_of(["cond"], img)}
+        for index, block in enumerate(blocks):
+            streams = run.run_block(toys.block_call(index, block, sigma, streams))
+            if i >= begins:
+                streams = {name: h + 0.01 for name, h in streams.items()}
+        run.end_evaluation()
+    report = run.report.to_json()
+    assert report["run"]["levels"] == ["stack", "block"] and report["run"]["restarts"]
+    check_own(report)
+
+
 def test_the_recorded_runs_are_worth_replaying():
     report = recorded(0.8, rule="change")
     assert {f for row in report["computed"] for f in row} == {0, 1}
@@ -121,7 +148,7 @@ def test_the_estimate_of_another_threshold_is_near_what_another_run_does():
     ("options", "thresholds", "words"),
     [
         ({"rule": "interval", "block_threshold": 1.0}, (0.1, 0.0), "The rule interval holds nothing against"),
-        ({"block_threshold": 0.1}, (0.1, 0.1), "The token selector was off"),
+        ({"block_threshold": 0.1}, (0.1, 0.1), "No tokens were selected in this run"),
     ],
 )
 def test_what_cannot_be_told_is_a_sentence(options, thresholds, words):
@@ -133,7 +160,11 @@ def test_reports_of_other_kinds_are_refused():
     report = recorded(0.1)
     assert "older" in why_not({key: value for key, value in report.items() if key != "step"})
     assert "other/1" in why_not({"schema": "other/1"})
-    assert "measured nothing" in why_not(report | {"computed": []})
+    assert "measured nothing" in why_not(report | {"evaluation_work": [0.0]})
+    apart = report | {"run": report["run"] | {"views": 2}}
+    assert "areas, context windows" in why_not(apart)
+    crowded = report | {"run": report["run"] | {"tokens_selected": True}}
+    assert "too many of them" in why_not(crowded)
 
 
 def test_missing_values_lie_between_their_neighbours():

@@ -1,13 +1,15 @@
 import base64
+import gc
 import json
 import re
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from fastcache_core.metrics import psnr
-from fastcache_core.report import Report, log_line
+from fastcache_core.report import Report, fractions, log_line
 
 from . import toys
 
@@ -104,3 +106,84 @@ def test_numbers_that_json_cannot_carry_become_null():
     report = run.report.to_json()
     assert json.loads(json.dumps(report, allow_nan=False))["change"] == [[None]] * 3
     assert report["computed_fraction"] == 1
+
+
+def test_a_run_without_skips_under_a_curve_says_how_close_it_came_for_the_widgets_threshold():
+    report = sampled(block_threshold=1e-6, rule="change", threshold_curve=(1, 4)).to_json()
+    held, thresholds = report["held"][2:-1], report["thresholds"]["block"][2:-1]
+    closest = min(value / threshold for value, threshold in zip(held, thresholds, strict=True)) * 1e-6
+    (note,) = report["notes"]
+    assert note == f"Nothing was skipped; smallest change seen {closest:.3g}, block_threshold 1e-06."
+
+
+def test_few_tokens_are_neither_none_nor_all():
+    rows = np.array([3.0, 3.0, 3.0, 3.0, 0.0])
+    computed = rows * np.array([0, 1e-6, 1 - 1e-6, 1, 0])
+    assert fractions(computed, rows) == [0, 1e-4, 0.9999, 1, 1]
+
+
+def test_a_branch_that_is_not_called_was_not_treated_differently():
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    run = toys.make_run(blocks, SIGMAS, 0.5)
+    for i, (sigma, img) in enumerate(zip(SIGMAS, toys.trajectory(5), strict=False)):
+        run.begin_evaluation(sigma)
+        for kind in ("cond", "uncond") if i < 3 else ("cond",):
+            run.begin_call([kind], kinds=[kind])
+            streams = {"img": img, "txt": toys.text_of([kind], img)}
+            for index, block in enumerate(blocks):
+                streams = run.run_block(toys.block_call(index, block, sigma, streams))
+        run.end_evaluation()
+    report = run.report.to_json()
+    assert report["computed"][3] == [0, 0]
+    assert report["computed_by_branch"] == {}
+    assert sum(report["evaluation_work"]) == pytest.approx(1)
+    assert report["evaluation_work"][0] == pytest.approx(2 * report["evaluation_work"][-1])
+
+
+def test_branches_that_were_treated_differently_are_told_apart():
+    """The second conditioning comes later, so it has nothing to predict from when the first one is predicted."""
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    run = toys.make_run(blocks, SIGMAS, 0.5)
+    for i, (sigma, img) in enumerate(zip(SIGMAS, toys.trajectory(5), strict=False)):
+        run.begin_evaluation(sigma)
+        for kind in ("cond", "uncond") if i >= 2 else ("cond",):
+            run.begin_call([kind], kinds=[kind])
+            streams = {"img": img, "txt": toys.text_of([kind], img)}
+            for index, block in enumerate(blocks):
+                streams = run.run_block(toys.block_call(index, block, sigma, streams))
+        run.end_evaluation()
+    report = run.report.to_json()
+    assert report["computed"][2] == [0.5, 0.5]
+    assert report["computed_by_branch"]["cond"][2] == [0, 0]
+    assert report["computed_by_branch"]["uncond"][2] == [1, 1]
+
+
+def test_parts_of_the_picture_that_are_decided_about_apart_are_counted():
+    blocks = [toys.attend(0, 4)]
+    run = toys.make_run(blocks, SIGMAS, 0.5)
+    for sigma, img in zip(SIGMAS, toys.trajectory(5), strict=False):
+        run.begin_evaluation(sigma)
+        for area in ("left", "right"):
+            run.begin_call([area], [area])
+            run.run_block(toys.block_call(0, blocks[0], sigma, {"img": img, "txt": toys.text_of([area], img)}))
+        run.end_evaluation()
+    assert run.report.to_json()["run"]["views"] == 2
+    assert sampled(block_threshold=0.5).to_json()["run"]["views"] == 1
+
+
+def test_once_freed_a_run_holds_no_tensor_of_the_model():
+    """Without waiting for the garbage collector: the memory is needed for what comes next."""
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    run = toys.make_run(blocks, SIGMAS, 0.5, 3e-4)
+    for sigma, img in zip(SIGMAS, toys.trajectory(5), strict=False):
+        toys.evaluate(run, blocks, sigma, img)
+    kept = [weakref.ref(h) for branch in run.state.branches.values() for h in branch.histories.values()]
+    kept += [weakref.ref(table) for branch in run.state.branches.values() for table in branch.keys_values.values()]
+    assert kept
+    gc.disable()
+    try:
+        run.free()
+        assert not any(ref() for ref in kept)
+    finally:
+        gc.enable()
+    assert run.report.to_json()["computed"]

@@ -1,7 +1,7 @@
 import pytest
 
 from fastcache_core.sites import Cut, spans
-from fastcache_core.thresholds import parse_thresholds, thresholds_of
+from fastcache_core.thresholds import along_schedule, parse_thresholds, thresholds_of
 
 LISTS = [(0, 6), (7, 9)]  # seven double blocks, three single ones
 
@@ -71,3 +71,18 @@ def test_faulty_thresholds_are_refused_and_the_faulty_part_is_named(text, words)
     with pytest.raises(ValueError, match="block_thresholds") as refusal:
         parse_thresholds(text)
     assert words in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("curve", "schedule", "values"),
+    [
+        ((1.0, 0.0), [1.0, 0.5, 0.25], [1, 0.5, 0]),  # by step, not by sigma
+        ((3.0,), [1.0, 0.5], [3, 3]),
+        ((2.0, 1.0), [1.0], [2]),
+        ((0.0, 1.0), [0.1, 0.6, 0.9], [0, 0.5, 1]),  # rising, as when an image is turned into noise
+        ((0.0, 1.0), [1.0, 0.4, 0.9, 0.5, 0.1], [0, 0.25, 0.5, 0.75, 1]),  # with a restart
+    ],
+)
+def test_a_curve_is_spread_evenly_over_the_steps(curve, schedule, values):
+    assert [along_schedule(curve, schedule, sigma) for sigma in schedule] == pytest.approx(values)
+    assert along_schedule(curve, schedule, 1e9) in curve  # whatever sampler asks for what

@@ -45,12 +45,12 @@ test("the curve of blocks is what was held against the threshold", () => {
 test("the curve of tokens is the distribution of their changes", () => {
   const report = readReport(sample());
   const curve = curveOf(report, "tokens");
-  assert.ok(curve && report.saliency);
-  near(curve.low[1], saliencyOf(0x70, report.saliency));
-  near(curve.high[1], saliencyOf(0x90, report.saliency));
+  assert.ok(curve);
+  near(curve.low[1], saliencyOf(0x70, 0.02, 16));
+  near(curve.high[1], saliencyOf(0x90, 0.02, 16));
   assert.equal(curve.middle[0], null);
-  assert.ok(saliencyOf(127, report.saliency) < 0.02 && saliencyOf(128, report.saliency) > 0.02);
-  assert.equal(saliencyOf(0, report.saliency), 0);
+  assert.ok(saliencyOf(127, 0.02, 16) < 0.02 && saliencyOf(128, 0.02, 16) > 0.02);
+  assert.equal(saliencyOf(0, 0.02, 16), 0);
 });
 
 test("there is no curve without a threshold or without numbers", () => {

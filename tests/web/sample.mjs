@@ -7,7 +7,7 @@ export function sample() {
       sigmas: [1, 0.41237], rule: "significance", level: "block", levels: ["block"], branches: ["cond", "uncond"],
       steps: 2, samples: 2, block_threshold: 0.05, token_threshold: 0.02, alpha: 0.5, alpha_quantile: 0,
       max_consecutive_skips: 3, min_active: 0, max_active: 1, refresh_interval: 6,
-      sites: [[0, 0], [1, 1], [2, 2]], own_thresholds: [null, null, null],
+      sites: [[0, 0], [1, 1], [2, 2]], own_thresholds: [null, null, null], views: 1, restarts: [], tokens_selected: true,
     },
     thresholds: { block: [0.05, 0.05], token: [0.02, 0.02] },
     step: [null, 0.04],
@@ -17,9 +17,10 @@ export function sample() {
     size: [[2, 1, 1], [null, 1, null]],
     work: [0.4, 0.4, 0.2],
     image_share: [0.9, 0.9, 0.9],
+    evaluation_work: [0.5, 0.5],
     tokens: {
       ...olderSample().tokens,
-      saliency: { threshold: 0.02, scale: 16, values: [null, btoa("\x90ppp\x90p\x90pp\x90p\x90")] },
+      saliency: { scale: 16, values: [null, btoa("\x90ppp\x90p\x90pp\x90p\x90")] },
     },
   };
 }
@@ -62,6 +63,7 @@ export function large(blocks, evaluations, grid, samples) {
     size: each(Array(blocks).fill(1)),
     work: Array(blocks).fill(1 / blocks),
     image_share: Array(blocks).fill(1),
+    evaluation_work: each(1 / evaluations),
     thresholds: { block: each(0.05), token: each(0.02) },
     held: each(0.04),
     realised: each(0.03),
@@ -69,7 +71,7 @@ export function large(blocks, evaluations, grid, samples) {
     step: each(0.04),
     tokens: {
       grid, samples, computed: each(btoa("\xaa".repeat(Math.ceil(count / 8)))),
-      saliency: { threshold: 0.02, scale: 16, values: each(btoa("\x80".repeat(count))) },
+      saliency: { scale: 16, values: each(btoa("\x80".repeat(count))) },
     },
   };
 }

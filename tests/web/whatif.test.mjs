@@ -13,7 +13,7 @@ function run(/** @type {object} */ changes = {}) {
     run: {
       rule: "change", levels: ["block"], sites: [[0, 0]], own_thresholds: [null], alpha_quantile: 0,
       max_consecutive_skips: 9, min_active: 0, max_active: 1, refresh_interval: 6, block_threshold: 0.15,
-      token_threshold: 0, ...changes,
+      token_threshold: 0, views: 1, restarts: [], tokens_selected: false, ...changes,
     },
     blocks: ["single 0"],
     computed: rows([1, 0, 1, 0, 1, 1]),
@@ -23,7 +23,7 @@ function run(/** @type {object} */ changes = {}) {
     step: [null, 0.1, 0.1, 0.1, 0.1, 0.1],
     forced: [0, null, null, null, null, 1],
     thresholds: { block: new Array(6).fill(0.15), token: new Array(6).fill(0) },
-    work: [1], image_share: [0.5],
+    work: [1], image_share: [0.5], evaluation_work: new Array(6).fill(1 / 6),
     reasons: rows([0, 2, 3, 2, 3, 1]), reason_texts: ["first", "last", "within", "above"],
     notes: [], seconds: { total: 1, overhead: 0 }, cache_bytes_peak: 0, computed_fraction: 4 / 6,
   };
@@ -56,9 +56,9 @@ test("errors are estimated as those that were measured grow with the change", ()
 
 test("what cannot be told is a sentence", () => {
   assert.match(String(blockWhatIf(readReport(run({ rule: "interval" })), 0.1)), /^The rule interval holds nothing/);
-  assert.match(String(tokenWhatIf(readReport(run()), 0.1)), /^The token selector was off/);
+  assert.match(String(tokenWhatIf(readReport(run()), 0.1)), /^No tokens were selected/);
   assert.match(String(blockWhatIf(readReport({ ...run(), step: undefined }), 0.1)), /^This report is older/);
-  assert.match(String(blockWhatIf(readReport(run({ token_threshold: 1 })), 0.1)), /^The changes of tokens were not/);
+  assert.match(String(blockWhatIf(readReport(run({ tokens_selected: true })), 0.1)), /^The changes of tokens were not/);
 });
 
 test("missing values lie between their neighbours", () => {

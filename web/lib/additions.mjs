@@ -4,8 +4,8 @@
  * the report can still be shown.
  *
  * @typedef {(number | null)[]} Row
- * @typedef {{ threshold: number, scale: number, values: (Uint8Array | null)[] }} Saliency a token's byte b stands
- *   for threshold * exp((b - 128 + 0.5) / scale), 0 for none
+ * @typedef {{ scale: number, thresholds: Row, values: (Uint8Array | null)[] }} Saliency one byte a token: b stands for
+ *   the evaluation's threshold * exp((b - 127.5) / scale), 0 for none
  * @typedef {object} Additions
  * @property {string | null} rule
  * @property {string | null} level
@@ -32,6 +32,10 @@
  * @property {Row[] | null} size [evaluations][blocks]
  * @property {number[] | null} work [blocks], sums to 1
  * @property {number[] | null} imageShare [blocks]
+ * @property {number[] | null} evaluationWork [evaluations], parts of all work; they sum to 1
+ * @property {number | null} views parts of the picture that were decided about apart
+ * @property {number[] | null} restarts evaluations at which blocks were cut into other sites
+ * @property {boolean | null} tokensSelected
  * @property {Record<string, number[][]> | null} computedByBranch where branches were treated differently
  * @property {Saliency | null} saliency [evaluations] of bytes, in the order of the token masks
  */
@@ -73,8 +77,12 @@ export function readAdditions(value, evaluations, blocks, tokens) {
     size: rows(value.size, evaluations, blocks),
     work: numbers(value.work, blocks),
     imageShare: numbers(value.image_share, blocks),
+    evaluationWork: numbers(value.evaluation_work, evaluations),
+    views: finite(run.views),
+    restarts: Array.isArray(run.restarts) ? numbers(run.restarts, run.restarts.length) : null,
+    tokensSelected: typeof run.tokens_selected === "boolean" ? run.tokens_selected : null,
     computedByBranch: readBranches(value.computed_by_branch, evaluations, blocks),
-    saliency: readSaliency(value.tokens?.saliency, evaluations, tokens),
+    saliency: readSaliency(value.tokens?.saliency, value.thresholds, evaluations, tokens),
   };
 }
 
@@ -144,12 +152,13 @@ function readBranches(value, evaluations, blocks) {
   return good && read.length > 1 ? Object.fromEntries(read) : null;
 }
 
-/** @param {any} value @param {number} evaluations @param {number} tokens @returns {Saliency | null} */
-function readSaliency(value, evaluations, tokens) {
-  const [threshold, scale] = [finite(value?.threshold), finite(value?.scale)];
-  if (threshold === null || scale === null || threshold <= 0 || scale <= 0 || tokens === 0) return null;
+/** @param {any} value @param {any} thresholds @param {number} evaluations @param {number} tokens
+ * @returns {Saliency | null} */
+function readSaliency(value, thresholds, evaluations, tokens) {
+  const [scale, held] = [finite(value?.scale), row(thresholds?.token, evaluations)];
+  if (held === null || scale === null || scale <= 0 || tokens === 0) return null;
   if (!Array.isArray(value.values) || value.values.length !== evaluations) return null;
-  return { threshold, scale, values: value.values.map((/** @type {any} */ bytes) => decodeBytes(bytes, tokens)) };
+  return { scale, thresholds: held, values: value.values.map((/** @type {any} */ bytes) => decodeBytes(bytes, tokens)) };
 }
 
 /** @param {any} base64 @param {number} count @returns {Uint8Array | null} */

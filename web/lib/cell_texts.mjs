@@ -105,7 +105,8 @@ function tokenChange(report, evaluation, hit) {
   const { saliency } = report;
   const byte = saliency?.values[evaluation]?.[tokenIndex(report, hit)];
   if (!saliency || byte === undefined) return [];
-  return [`squared change ${compared(saliencyOf(byte, saliency), saliency.threshold)}`];
+  const threshold = saliency.thresholds[evaluation] ?? 0;
+  return [`squared change ${compared(saliencyOf(byte, threshold, saliency.scale), threshold)}`];
 }
 
 /**

@@ -42,7 +42,7 @@ function blockCurve(report) {
 function tokenCurve(report) {
   const { saliency, thresholds } = report;
   if (!saliency || !thresholds) return null;
-  const [low, middle, high] = transposed(saliency.values.map((bytes) => quantiles(bytes, saliency)));
+  const [low, middle, high] = transposed(saliency.values.map((bytes, e) => quantiles(bytes, saliency.thresholds[e] ?? 0, saliency.scale)));
   const dots = evaluations(report).map(() => null);
   const names = { name: "squared change of tokens", knob: "token_threshold" };
   return { low, middle, high, threshold: thresholds.token, dots, ...names };
@@ -53,25 +53,26 @@ function evaluations(report) {
   return Array.from({ length: report.evaluations }, (_, i) => i);
 }
 
-/** @param {Uint8Array | null} bytes @param {import("./additions.mjs").Saliency} saliency @returns {Row} */
-function quantiles(bytes, saliency) {
+/** @param {Uint8Array | null} bytes @param {number} threshold @param {number} scale @returns {Row} */
+function quantiles(bytes, threshold, scale) {
   if (!bytes) return [null, null, null];
   const counts = new Uint32Array(256);
   for (const byte of bytes) counts[byte] += 1;
   return BAND.map((part) => {
     let left = part * bytes.length;
     const level = counts.findIndex((count) => (left -= count) <= 0);
-    return saliencyOf(level, saliency);
+    return saliencyOf(level, threshold, scale);
   });
 }
 
 /**
  * @param {number} byte
- * @param {{ threshold: number, scale: number }} saliency
+ * @param {number} threshold of its evaluation
+ * @param {number} scale levels by which it is told apart, a factor of e each
  * @returns {number} the squared change a byte stands for; the lowest byte stands for none
  */
-export function saliencyOf(byte, { threshold, scale }) {
-  return byte === 0 ? 0 : threshold * Math.exp((byte - 128 + 0.5) / scale);
+export function saliencyOf(byte, threshold, scale) {
+  return byte === 0 ? 0 : threshold * Math.exp((byte - 127.5) / scale);
 }
 
 /** @param {Row[]} rows of three @returns {[Row, Row, Row]} */

@@ -31,8 +31,8 @@ const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
-  "rule", "levels", "sites", "step", "forced", "size", "thresholds", "work", "imageShare", "blockThreshold",
-  "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval",
+  "rule", "levels", "sites", "views", "restarts", "tokensSelected", "step", "forced", "size", "thresholds", "work",
+  "imageShare", "evaluationWork", "blockThreshold", "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval",
 ]);
 
 /**
@@ -40,14 +40,18 @@ const NEEDED = /** @type {const} */ ([
  * @returns {string | null} why nothing can be told of other thresholds
  */
 export function whyNot(report) {
-  if (report.evaluations === 0) return "The run skipped nothing and measured nothing.";
+  const work = report.evaluationWork?.reduce((sum, part) => sum + part, 0);
+  if (report.evaluations === 0 || work === 0) return "The run skipped nothing and measured nothing.";
   if (NEEDED.some((key) => report[key] === null)) {
     return "This report is older and lacks what is needed; run the workflow once more.";
   }
-  const { rule, tokenThreshold, saliency } = /** @type {Measured} */ (report);
+  const { rule, views, tokensSelected, saliency } = /** @type {Measured} */ (report);
+  if (views > 1) {
+    return "Parts of the picture (areas, context windows) were decided about apart, which a report does not tell.";
+  }
   if (!RULES.includes(rule)) return `The rule ${rule} holds nothing against a threshold.`;
-  if (tokenThreshold > 0 && !saliency) {
-    return "The changes of tokens were not recorded: they are not selected here, or there are too many of them.";
+  if (tokensSelected && !saliency) {
+    return "The changes of tokens were not recorded, because there are too many of them.";
   }
   return null;
 }
@@ -73,7 +77,7 @@ export function tokenWhatIf(report, threshold) {
   const problem = whyNot(report);
   if (problem !== null) return problem;
   const measured = /** @type {Measured} */ (report);
-  if (!measured.saliency) return "The token selector was off, so that changes of tokens were not recorded.";
+  if (!measured.saliency) return "No tokens were selected in this run, so that their changes were not recorded.";
   return summary(replay(measured, scaled(measured, "block", null), scaled(measured, "token", threshold)));
 }
 
@@ -85,6 +89,7 @@ export function tokenWhatIf(report, threshold) {
  */
 export function scaled(report, kind, threshold) {
   const [then, held] = [report[`${kind}Threshold`], report.thresholds[kind]];
+  if (kind === "token" && !report.saliency) return held.map(() => 0); // they cannot be selected here
   if (threshold === null) return held.map((value) => value ?? 0);
   return held.map((value) => Math.min(threshold * (value && then ? value / then : Number(!then)), CONSTANTS.highest));
 }
@@ -120,10 +125,8 @@ export function replay(report, blockThresholds, tokenThresholds) {
     travelled += step ?? 0;
     const selected = tokens?.selected(evaluation, travelled) ?? null;
     const fresh = stepsDown && selected !== null && selected.includes(0);
-    if (fresh) {
-      stepsDown = false;
-      for (const site of sites) site.forget();
-    }
+    if (fresh) stepsDown = false;
+    if (fresh || report.restarts.includes(evaluation)) for (const site of sites) site.forget();
     const seen = seeSites(sites, step, travelled, report.alphaQuantile);
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
@@ -270,13 +273,10 @@ function rowOf(report, predicted, fraction) {
 
 /** @param {Measured} report @param {number[][]} computed @returns {number} part of all work that is done */
 function workOf(report, computed) {
-  let done = 0;
-  for (const row of computed) {
-    row.forEach((fraction, block) => {
-      if (fraction > 0) done += report.work[block] * (1 - report.imageShare[block] * (1 - fraction));
-    });
-  }
-  return done / computed.length;
+  const doneBy = (/** @type {number} */ fraction, /** @type {number} */ block) =>
+    fraction > 0 ? report.work[block] * (1 - report.imageShare[block] * (1 - fraction)) : 0;
+  const done = computed.map((row) => row.reduce((sum, fraction, block) => sum + doneBy(fraction, block), 0));
+  return done.reduce((sum, part, evaluation) => sum + part * report.evaluationWork[evaluation], 0);
 }
 
 /** @param {Site[]} sites @param {Seen[]} seen @param {boolean[]} predicted @param {number} evaluation
@@ -303,10 +303,12 @@ class Tokens {
     this.samples = tokens.samples;
     this.count = tokens.samples * tokens.frames * tokens.height * tokens.width;
     this.levels = Float64Array.from({ length: 256 }, (_, byte) =>
-      byte === 0 ? 0 : saliency.threshold * Math.exp((byte - 127.5) / saliency.scale));
+      byte === 0 ? 0 : Math.exp((byte - 127.5) / saliency.scale)); // of the evaluation's threshold
+    this.thresholds = thresholds;
+    this.thresholdsThen = scaled(report, "token", null);
     this.rested = report.computed.map((row) => row.every((fraction) => fraction === 0));
     this.now = new Path(this.count, thresholds);
-    this.then = new Path(this.count, scaled(report, "token", null));
+    this.then = new Path(this.count, this.thresholdsThen);
     this.changed = new Float64Array(this.count);
     this.evaluation = 0;
   }
@@ -317,10 +319,11 @@ class Tokens {
     this.evaluation = evaluation;
     const bytes = this.recorded.values[evaluation];
     this.changed = new Float64Array(this.count);
-    if (!bytes) return null;
+    if (!bytes || this.thresholds[evaluation] === 0) return null;
     for (let i = 0; i < this.count; i++) {
       const [way, wayThen] = [travelled - this.now.since[i], travelled - this.then.since[i]];
-      this.changed[i] = this.levels[bytes[i]] * (wayThen > 0 ? (way / wayThen) ** 2 : 1);
+      const then = this.thresholdsThen[evaluation] * this.levels[bytes[i]];
+      this.changed[i] = then * (wayThen > 0 ? (way / wayThen) ** 2 : 1);
     }
     return this.now.choose(evaluation, this.changed, this.report, this.samples);
   }
@@ -330,7 +333,7 @@ class Tokens {
   advance(travelled, mask, rested) {
     const { evaluation, report, samples } = this;
     const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
-    const changed = bytes && Float64Array.from(bytes, (byte) => this.levels[byte]);
+    const changed = bytes && Float64Array.from(bytes, (byte) => this.thresholdsThen[evaluation] * this.levels[byte]);
     const then = changed && this.then.choose(evaluation, changed, report, samples);
     this.then.move(travelled, then, this.rested[evaluation]);
     return this.now.move(travelled, mask, rested);
