@@ -27,7 +27,8 @@ from torch import Tensor
 from .config import BlockCacheConfig, TokenSelectorConfig
 from .decisions import advance_sites, site_facts
 from .policies import MEASURES, Facts, SiteFacts, reasons_to_compute
-from .report import SALIENCY_SCALE, SCHEMA
+from .records import SALIENCY_SCALE
+from .report import SCHEMA
 from .significance import EXPONENT, TINY
 from .sites import Site
 from .state import Lead

@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..fastcache_core.report import EvaluationRecord, Report, finite, part_of
+from ..fastcache_core.records import EvaluationRecord, finite, part_of
+from ..fastcache_core.report import Report
 
 VERSION = 1
 QUEUED = 8  # evaluations that wait to be sent, at most

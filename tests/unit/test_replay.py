@@ -12,8 +12,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fastcache_core.records import quantised
 from fastcache_core.replay import between, replay, unpacked, why_not
-from fastcache_core.report import quantised
 
 from . import toys
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fastcache_core.metrics import psnr
-from fastcache_core.report import Report, fractions, log_line
+from fastcache_core.records import fractions
+from fastcache_core.report import Report, log_line
 
 from . import toys
 
