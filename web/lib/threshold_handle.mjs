@@ -25,6 +25,7 @@ export class ThresholdHandle {
     /** @type {CurveLayout | null} */
     this.layout = null;
     this.value = 0;
+    this.factor = 1;
     this.element = document.createElement("div");
     this.element.className = "threshold";
     this.element.tabIndex = 0;
@@ -33,24 +34,26 @@ export class ThresholdHandle {
     this.element.addEventListener("pointerdown", (event) => this.grab(event));
     this.element.addEventListener("pointermove", (event) => this.drag(event));
     this.element.addEventListener("keydown", (event) => this.press(event));
-    this.place(null, 0);
+    this.place(null, 0, 1);
   }
 
   /**
    * Put the handle on the line.
    * @param {CurveLayout | null} layout null where there is nothing to drag
-   * @param {number} value
+   * @param {number} value as the widget holds it
+   * @param {number} factor by which the line lies higher at the evaluation that is selected
    */
-  place(layout, value) {
+  place(layout, value, factor) {
     this.layout = layout;
     this.value = value;
+    this.factor = factor;
     this.element.hidden = layout === null;
     if (!layout) return;
     const { axis, curve } = layout;
-    const top = yOf(axis, layout, value) - HEIGHT / 2;
+    const top = yOf(axis, layout, value * factor) - HEIGHT / 2;
     Object.assign(this.element.style, { left: `${layout.x}px`, top: `${top}px`, width: `${layout.width}px` });
     this.element.title = `Drag to see what another ${curve.knob} would have done.`;
-    const spoken = { label: curve.knob, valuemin: axis.low, valuemax: axis.high, valuenow: value };
+    const spoken = { label: curve.knob, valuemin: axis.low / factor, valuemax: axis.high / factor, valuenow: value };
     for (const [name, of] of Object.entries(spoken)) this.element.setAttribute(`aria-${name}`, String(of));
     this.element.setAttribute("aria-valuetext", significant(value, 3));
   }
@@ -67,13 +70,13 @@ export class ThresholdHandle {
   /** @param {PointerEvent} event */
   drag(event) {
     if (!this.layout || !this.element.hasPointerCapture(event.pointerId)) return;
-    this.tried(rounded(valueAt(this.layout.axis, this.layout, this.locate(event))));
+    this.tried(rounded(valueAt(this.layout.axis, this.layout, this.locate(event)) / this.factor));
   }
 
   /** @param {KeyboardEvent} event */
   press(event) {
     if (!this.layout || event.ctrlKey || event.metaKey || event.altKey) return;
-    const { low, high } = this.layout.axis;
+    const [low, high] = [this.layout.axis.low / this.factor, this.layout.axis.high / this.factor];
     const target = event.key === "Home" ? low : event.key === "End" ? high : this.value * (KEYS[event.key] ?? 0);
     if (target === 0) return;
     event.preventDefault();

@@ -94,6 +94,17 @@ export function scaled(report, kind, threshold) {
   return held.map((value) => Math.min(threshold * (value && then ? value / then : Number(!then)), CONSTANTS.highest));
 }
 
+/**
+ * @param {SkipReport} report
+ * @param {"block" | "token"} kind
+ * @param {number} evaluation
+ * @returns {number} what the threshold was multiplied with there, along the schedule; 1 where that tells nothing
+ */
+export function factorAt(report, kind, evaluation) {
+  const [then, held] = [report[`${kind}Threshold`], report.thresholds?.[kind][evaluation]];
+  return then && held ? held / then : 1;
+}
+
 /** @param {WhatIf} answer @returns {Outcome} */
 function summary({ computed, computedFraction, errors, masks, left }) {
   const told = errors.filter((error, i) => error !== 0 && computed[i].some((fraction) => fraction < 1));
