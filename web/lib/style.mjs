@@ -27,9 +27,13 @@ export const CSS = `
 .${CLASS} .message {
   height: 100%; display: grid; place-items: center; padding: 0 12px; font-size: 12px; text-align: center;
 }
-.${CLASS} .threshold { position: absolute; height: 14px; cursor: ns-resize; touch-action: none; }
+.${CLASS} .threshold {
+  position: absolute; height: 14px; cursor: ns-resize; touch-action: none; pointer-events: none;
+}
+.${CLASS} .threshold::before, .${CLASS} .threshold::after { content: ""; position: absolute; pointer-events: auto; }
+.${CLASS} .threshold::before { left: 0; right: 0; top: 4px; height: 6px; }
 .${CLASS} .threshold::after {
-  content: ""; position: absolute; right: 0; top: 1px; width: 14px; height: 12px; box-sizing: border-box;
+  right: 0; top: 1px; width: 14px; height: 12px; box-sizing: border-box;
   border: 1px solid currentColor; border-radius: 3px;
   background: linear-gradient(currentColor, currentColor) center / 6px 1px no-repeat, var(--comfy-input-bg, #222);
 }

@@ -6,7 +6,7 @@
  * @typedef {import("./layout.mjs").CurveLayout} CurveLayout
  */
 import { valueAt, yOf } from "./curve.mjs";
-import { rounded, significant } from "./numbers.mjs";
+import { significant, thresholdBeyond, widgetThreshold } from "./numbers.mjs";
 
 /** Factors by which keys change the value. @type {Readonly<Record<string, number>>} */
 const KEYS = Object.freeze({
@@ -26,6 +26,10 @@ export class ThresholdHandle {
     this.layout = null;
     this.value = 0;
     this.factor = 1;
+    /** How far from the line it was taken, so that it does not jump. */
+    this.offset = 0;
+    /** What the pointer asks for until the next frame is drawn. @type {number | null} */
+    this.wanted = null;
     this.element = document.createElement("div");
     this.element.className = "threshold";
     this.element.tabIndex = 0;
@@ -33,6 +37,7 @@ export class ThresholdHandle {
     this.element.setAttribute("aria-orientation", "vertical");
     this.element.addEventListener("pointerdown", (event) => this.grab(event));
     this.element.addEventListener("pointermove", (event) => this.drag(event));
+    this.element.addEventListener("lostpointercapture", () => this.tryWanted());
     this.element.addEventListener("keydown", (event) => this.press(event));
     this.place(null, 0, 1);
   }
@@ -60,26 +65,37 @@ export class ThresholdHandle {
 
   /** @param {PointerEvent} event */
   grab(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !this.layout) return;
+    this.offset = this.locate(event) - yOf(this.layout.axis, this.layout, this.value * this.factor);
     this.element.setPointerCapture(event.pointerId);
     this.element.focus();
     event.preventDefault();
     event.stopPropagation();
   }
 
-  /** @param {PointerEvent} event */
+  /** There may be many moves to a frame, of which the last one counts. @param {PointerEvent} event */
   drag(event) {
     if (!this.layout || !this.element.hasPointerCapture(event.pointerId)) return;
-    this.tried(rounded(valueAt(this.layout.axis, this.layout, this.locate(event)) / this.factor));
+    const y = this.locate(event) - this.offset;
+    if (this.wanted === null) requestAnimationFrame(() => this.tryWanted());
+    this.wanted = widgetThreshold(valueAt(this.layout.axis, this.layout, y) / this.factor);
+  }
+
+  /** Try what the pointer asks for, if it still does. */
+  tryWanted() {
+    const { wanted } = this;
+    this.wanted = null;
+    if (wanted !== null && this.layout) this.tried(wanted);
   }
 
   /** @param {KeyboardEvent} event */
   press(event) {
     if (!this.layout || event.ctrlKey || event.metaKey || event.altKey) return;
     const [low, high] = [this.layout.axis.low / this.factor, this.layout.axis.high / this.factor];
-    const target = event.key === "Home" ? low : event.key === "End" ? high : this.value * (KEYS[event.key] ?? 0);
-    if (target === 0) return;
+    const ends = new Map([["Home", low], ["End", high]]);
+    if (!ends.has(event.key) && !Object.hasOwn(KEYS, event.key)) return;
     event.preventDefault();
-    this.tried(rounded(Math.min(Math.max(target, low), high)));
+    const target = ends.get(event.key) ?? thresholdBeyond(this.value, KEYS[event.key]);
+    this.tried(widgetThreshold(Math.min(Math.max(target, low), high)));
   }
 }
