@@ -67,6 +67,7 @@ export class SkipMap {
     canvas.addEventListener("pointerleave", () => this.describe(null));
     canvas.addEventListener("click", (event) => this.selectColumn(event));
     root.addEventListener("keydown", (event) => this.keep(event));
+    root.addEventListener("transitionend", ({ target }) => target === root && this.stage.draw(this.scene));
   }
 
   /**
