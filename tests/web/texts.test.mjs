@@ -83,6 +83,7 @@ test("the totals are one line, and another one while sampling", () => {
   assert.equal(texts.liveText({ ...report, evaluations: 7, steps: 20 }),
     "sampling, evaluation 7 of 20, 52 % of block work computed so far");
   assert.match(texts.liveText({ ...report, evaluations: 7, steps: null }), /^sampling, evaluation 7, 52 %/);
+  assert.match(texts.liveText({ ...report, evaluations: 24, steps: 20 }), /^sampling, evaluation 24, 52 %/);
   assert.equal(megabytes(2_345_000_000), "2.35 GB");
 });
 

@@ -178,7 +178,7 @@ export class SkipMap {
       report,
       drawn,
       selected,
-      view: { frame: this.frame, mode: this.mode, columns: live ? (report.steps ?? 0) : 0 },
+      view: { frame: this.frame, mode: this.mode, columns: live ? columnsToCome(report) : 0 },
       tried: this.whatIf.value,
       draggable: !live,
       picture: (sample, frame) => this.pictures.at(sample, frame, this.frames),
@@ -308,6 +308,14 @@ export class SkipMap {
     this.player.stop();
     this.stage.dispose();
   }
+}
+
+/**
+ * @param {SkipReport} report of a run that goes on
+ * @returns {number} columns to leave room for: one a step, and as many again when there are more evaluations than that
+ */
+export function columnsToCome({ steps, evaluations }) {
+  return steps ? steps * Math.max(Math.ceil(evaluations / steps), 1) : 0;
 }
 
 /** The evaluation to begin with: the first that computed some tokens and not others, else the first that skipped.
