@@ -66,7 +66,7 @@ test("a threshold keeps its factors along the schedule", () => {
 test("what cannot be told is a sentence", () => {
   assert.match(String(blockWhatIf(readReport(run({ rule: "interval" })), 0.1)), /^The rule interval holds nothing/);
   assert.match(String(tokenWhatIf(readReport(run()), 0.1)), /^No tokens were selected/);
-  assert.match(String(blockWhatIf(readReport({ ...run(), step: undefined }), 0.1)), /^This report is older/);
+  assert.match(String(blockWhatIf(readReport({ ...run(), step: undefined }), 0.1)), /^This report lacks what is needed/);
   assert.match(String(blockWhatIf(readReport(run({ tokens_selected: true })), 0.1)), /^The changes of tokens were not/);
 });
 

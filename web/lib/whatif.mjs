@@ -43,7 +43,7 @@ export function whyNot(report) {
   const work = report.evaluationWork?.reduce((sum, part) => sum + part, 0);
   if (report.evaluations === 0 || work === 0) return "The run skipped nothing and measured nothing.";
   if (NEEDED.some((key) => report[key] === null)) {
-    return "This report is older and lacks what is needed; run the workflow once more.";
+    return "This report lacks what is needed: the run did not end, or an older version made it.";
   }
   const { rule, views, tokensSelected, saliency } = /** @type {Measured} */ (report);
   if (views > 1) {
