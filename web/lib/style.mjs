@@ -65,7 +65,7 @@ export const CSS = `
 .${CLASS} .modes button[aria-pressed="true"] {
   color: var(--comfy-input-bg, #222); background: var(--fg-color, #ddd); border-color: var(--fg-color, #ddd);
 }
-.${CLASS} .hover { height: 2.7em; overflow-y: auto; }
+.${CLASS} .hover { height: 2.7em; overflow-y: auto; overflow-wrap: anywhere; }
 .${CLASS} .totals, .${CLASS} .what-if {
   height: calc(2.7em + 5px); box-sizing: border-box; padding-top: 4px; overflow-y: auto;
   border-top: 1px solid var(--border-color, #444);
@@ -76,7 +76,8 @@ export const CSS = `
 .${CLASS} [hidden] { display: none; }
 @container (max-width: 380px) {
   .${CLASS} .word, .${CLASS}.trying .hover { display: none; }
-  .${CLASS} .what-if { height: calc(5.4em + 10px); }
+  .${CLASS} .hover { height: 4.05em; }
+  .${CLASS} .what-if { height: calc(6.75em + 10px); } /* of hover line and totals together */
   .${CLASS} .verdict { flex-basis: 100%; order: 1; }
 }
 @container (max-width: 230px) {
