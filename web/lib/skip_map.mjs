@@ -57,7 +57,7 @@ export class SkipMap {
 
   /** Attach the listeners, all of them on the widget's own elements. */
   listen() {
-    const { root, canvas, play, evaluations, frames, byBlocks, byTokens } = this.parts;
+    const { root, canvas, play, evaluations, frames, byBlocks, byTokens, apply, reset } = this.parts;
     evaluations.slider.addEventListener("input", () => this.select(Number(evaluations.slider.value) - 1));
     frames.slider.addEventListener("input", () => this.selectFrame(Number(frames.slider.value) - 1));
     play.addEventListener("click", () => this.togglePlay());
@@ -66,7 +66,9 @@ export class SkipMap {
     canvas.addEventListener("pointermove", (event) => this.describe(event));
     canvas.addEventListener("pointerleave", () => this.describe(null));
     canvas.addEventListener("click", (event) => this.selectColumn(event));
+    for (const vanishing of [apply, reset]) vanishing.addEventListener("click", () => this.stage.handle.focus());
     root.addEventListener("keydown", (event) => this.keep(event));
+    root.addEventListener("pointerenter", () => this.stage.watchAgain());
     root.addEventListener("transitionend", ({ target }) => target === root && this.stage.draw(this.scene));
   }
 
@@ -299,8 +301,9 @@ export class SkipMap {
   /** Keys that move the widget's controls must not move the graph. @param {KeyboardEvent} event */
   keep(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !OWN_KEYS.has(event.key)) return;
+    if (event.key === "Escape" && !this.whatIf.trial) return;
     event.stopPropagation();
-    if (event.key === "Escape" && this.whatIf.trial) this.resetTrial();
+    if (event.key === "Escape") this.resetTrial();
   }
 
   /** Stop watching the element; the node is gone. */

@@ -39,6 +39,14 @@ export class Stage {
     box.append(this.handle.element);
     this.resizes = new ResizeObserver(() => this.draw(this.scene));
     this.resizes.observe(box);
+    this.watching = true;
+  }
+
+  /** A node that was removed may come back with the same box. */
+  watchAgain() {
+    if (this.watching || !this.box.isConnected) return;
+    this.resizes.observe(this.box);
+    this.watching = true;
   }
 
   /** Redraw the canvas at its present size. @param {Scene | null} scene null where there is nothing to draw */
@@ -47,6 +55,7 @@ export class Stage {
     const ctx = this.canvas.getContext("2d");
     this.scene = scene;
     this.layout = null;
+    this.watchAgain();
     if (ctx && scene && width >= 1 && height >= 1) {
       // The curve stays what it was: only its threshold is tried.
       this.layout = layoutMap(scene.report, width, height, scene.view);
@@ -101,6 +110,7 @@ export class Stage {
   /** Stop watching the box. */
   dispose() {
     this.resizes.disconnect();
+    this.watching = false;
   }
 }
 

@@ -63,12 +63,17 @@ export class ThresholdHandle {
     this.element.setAttribute("aria-valuetext", significant(value, 3));
   }
 
+  /** Give the keys to the handle. */
+  focus() {
+    this.element.focus({ preventScroll: true });
+  }
+
   /** @param {PointerEvent} event */
   grab(event) {
     if (event.button !== 0 || !this.layout) return;
     this.offset = this.locate(event) - yOf(this.layout.axis, this.layout, this.value * this.factor);
     this.element.setPointerCapture(event.pointerId);
-    this.element.focus();
+    this.focus();
     event.preventDefault();
     event.stopPropagation();
   }
