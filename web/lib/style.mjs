@@ -16,7 +16,8 @@ export const CSS = `
   min-height: 240px; padding: 7px 8px; overflow: hidden; font: ${FONT}; line-height: 1.35; text-align: left;
   color: var(--fg-color, #ddd); background: var(--comfy-input-bg, #222); container-type: inline-size;
   border: 1px solid var(--border-color, #444); border-radius: 4px;
-  transition: color 1ms, background-color 1ms, border-top-color 1ms; /* its end tells the canvas of another theme */
+  /* Its end tells the canvas of another theme; frontend 1.58 switches all other transitions off meanwhile. */
+  transition: color 1ms, background-color 1ms, border-top-color 1ms !important;
 }
 .${CLASS} > * { flex: none; }
 .${CLASS} .notes {
