@@ -78,7 +78,7 @@ export const CSS = `
 @container (max-width: 380px) {
   .${CLASS} .word, .${CLASS}.trying .hover { display: none; }
   .${CLASS} .hover { height: 4.05em; }
-  .${CLASS} .what-if { height: calc(6.75em + 10px); } /* of hover line and totals together */
+  .${CLASS} .what-if { height: calc(6.75em + 10px); align-content: start; } /* of hover line and totals together */
   .${CLASS} .verdict { flex-basis: 100%; order: 1; }
 }
 @container (max-width: 230px) {
