@@ -59,7 +59,7 @@ def why_not(report: dict[str, Any]) -> str | None:
     if report.get("schema") != SCHEMA:
         return f"The report has the schema {report.get('schema')!r}, this reads {SCHEMA!r}."
     if "step" not in report:
-        return "This report is older and lacks what is needed; run the workflow once more."
+        return "This report lacks what is needed: the run did not end, or an older version made it."
     if not sum(report["evaluation_work"]):
         return "The run skipped nothing and measured nothing."
     if report["run"]["views"] > 1:

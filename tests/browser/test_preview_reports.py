@@ -90,9 +90,48 @@ def test_threshold_is_tried_by_pointer_and_applied(preview: PreviewPage, nodes: 
     preview.click(".apply")
     assert preview.page.evaluate("applied") == [["block", tried]]
     assert preview.text("verdict") == f"block: {tried:g}"
+    focused = "() => document.activeElement.className"
+    assert preview.page.evaluate(focused) == "threshold"
     preview.click(".reset")
     assert preview.data["whatIfThreshold"] == ""
+    assert preview.page.evaluate(focused) == "threshold"
     assert preview.cells(report) == shades(report["computed"])
+
+
+@on_each_frontend
+def test_threshold_along_the_schedule(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    """Whatever evaluation is selected: the handle stands on its line, and what is tried is what the widget holds."""
+    report = sample_report()
+    factors = [1 - 0.04 * e for e in range(20)]
+    report["thresholds"]["block"] = [BLOCK_THRESHOLD * factor for factor in factors]
+    preview.call("setReport", report)
+    curve = preview.layout(report)["curve"]
+    preview.call("select", 15)
+    x, y = preview.centre(".threshold")
+    top = preview.element.query_selector(".stage").bounding_box()["y"]
+    assert y - top == pytest.approx(height(curve, BLOCK_THRESHOLD * factors[15]), abs=1)
+    preview.page.mouse.move(x, y + 2)
+    preview.page.mouse.down()
+    preview.page.mouse.move(x + 5, y + 2)
+    preview.page.mouse.up()
+    assert float(preview.data["whatIfThreshold"]) == pytest.approx(BLOCK_THRESHOLD, abs=0.001)
+    preview.press("PageUp", ".threshold")
+    tried = float(preview.data["whatIfThreshold"])
+    assert tried == pytest.approx(1.5 * BLOCK_THRESHOLD, rel=0.02)
+    assert preview.centre(".threshold")[1] - top == pytest.approx(height(curve, tried * factors[15]), abs=1)
+    assert preview.cells(report) == shades(preview.what_if(report, "block", tried)["computed"])
+    preview.page.screenshot(path=screenshots / f"schedule_{nodes}.png")
+
+
+@on_each_frontend
+def test_points_beside_the_line_are_in_reach(preview: PreviewPage) -> None:
+    report = sample_report()
+    preview.call("setReport", report)
+    layout = preview.layout(report)
+    x, y = column(layout["grid"], 8), height(layout["curve"], BLOCK_THRESHOLD) + 5
+    preview.point_at(x, y, click=True)
+    assert preview.data["selected"] == "9"
+    assert preview.text("hover").startswith("evaluation 9: change ")
 
 
 @on_each_frontend
@@ -116,7 +155,7 @@ def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
     assert int(preview.data["tokensComputed"]) == sum(masks[-1])
     preview.call("setReport", report | {"size": None})
     preview.press("ArrowUp", ".threshold")
-    assert preview.text("verdict") == "This report is older and lacks what is needed; run the workflow once more."
+    assert preview.text("verdict").startswith("This report lacks what is needed: the run did not end, or ")
     assert preview.element.query_selector(".apply").is_hidden()
     assert preview.data["whatIfThreshold"] == ""
 
@@ -202,6 +241,14 @@ def test_frames_have_a_slider(page: Page, server: ComfyServer, web_folder: str, 
     page.screenshot(path=screenshots / f"video_{nodes}.png")
 
 
+def axis_colours(preview: PreviewPage, report: dict) -> tuple[list[int], list[int]]:
+    """Of the line beside the grid, and of the theme's borders, which it takes after."""
+    grid = preview.layout(report)["grid"]
+    (drawn,) = preview.colours([(grid["x"] - 5.5, grid["rows"][0] + 2)])
+    border = preview.element.evaluate("(e) => getComputedStyle(e).borderTopColor")
+    return drawn, [int(part) for part in border.strip("rgb()").split(",")]
+
+
 @pytest.mark.parametrize("size", [(330, 450), (1230, 1010)], ids=["small", "large"])
 def test_sizes_and_themes(
     page: Page, server: ComfyServer, web_folder: str, nodes: str, size: tuple[int, int], screenshots: Path
@@ -226,11 +273,13 @@ def test_sizes_and_themes(
     preview.call("setPalette", "greyscale")
     preview.call("resetTrial")
     assert preview.cells(report)[0][0] == [[210, 210, 210]]
-    setting = "(name) => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
-    preview.page.evaluate(setting, "light")
     preview.call("setPalette", "no such palette")
     assert preview.data["palette"] == "amber and blue"
-    preview.page.wait_for_timeout(300)
-    preview.call("refresh")
+    dark = axis_colours(preview, report)
+    setting = "(name) => app.extensionManager.setting.set('Comfy.ColorPalette', name)"
+    preview.page.evaluate(setting, "light")
+    preview.page.wait_for_timeout(500)
+    drawn, due = axis_colours(preview, report)
+    assert drawn == due and [drawn, due] != list(dark)
     preview.page.screenshot(path=screenshots / f"{name}_light_{nodes}.png")
     preview.page.evaluate(setting, "dark")

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cellParts, layoutMap } from "../../web/lib/layout.mjs";
 import { readReport } from "../../web/lib/report.mjs";
+import { columnsToCome } from "../../web/lib/skip_map.mjs";
 import { large, olderSample, sample } from "./sample.mjs";
 
 const SIZES = [[400, 320], [420, 160], [300, 140], [282, 186], [282, 120], [286, 215], [1182, 790], [406, 446]];
@@ -17,6 +18,12 @@ const REPORTS = [
   large(1, 1, [1, 1, 1], 1),
   { ...large(12, 20, [1, 4, 4], 1), tokens: null },
 ].map(readReport);
+
+test("evaluations to come have room, one a step or as many again", () => {
+  const room = (/** @type {number} */ evaluations, /** @type {number | null} */ steps) =>
+    columnsToCome({ ...REPORTS[0], evaluations, steps });
+  assert.deepEqual([room(0, 20), room(20, 20), room(24, 20), room(5, null)], [20, 20, 40, 0]);
+});
 
 test("everything lies inside the canvas, and the parts do not overlap", () => {
   for (const report of REPORTS) {

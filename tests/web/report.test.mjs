@@ -87,6 +87,8 @@ test("what cannot be read is explained in a sentence", () => {
     [{ ...sample(), tokens: { ...sample().tokens, computed: ["*", "*"] } }, /not base64/],
     [{ ...sample(), tokens: { ...sample().tokens, computed: ["abcde", "abcde"] } }, /not base64/],
     [{ ...sample(), tokens: { ...sample().tokens, grid: [2, 3] } }, /not three whole numbers/],
+    [{ ...sample(), tokens: { ...sample().tokens, grid: 5 } }, /not three whole numbers/],
+    [{ ...sample(), tokens: { ...sample().tokens, computed: "AA" } }, /`tokens.computed` is not a list/],
     [{ ...sample(), seconds: null }, /`seconds.total` is not a number/],
   ];
   for (const [report, message] of cases) assert.throws(() => readReport(report), /** @type {RegExp} */ (message));

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import * as cells from "../../web/lib/cell_texts.mjs";
 import { curveOf } from "../../web/lib/curve.mjs";
 import { asIf } from "../../web/lib/as_if.mjs";
-import { compared, megabytes, percent, rounded } from "../../web/lib/numbers.mjs";
+import { compared, megabytes, percent, thresholdBeyond, widgetThreshold } from "../../web/lib/numbers.mjs";
 import { readReport } from "../../web/lib/report.mjs";
 import * as texts from "../../web/lib/texts.mjs";
 import { olderSample, sample } from "./sample.mjs";
@@ -83,6 +83,7 @@ test("the totals are one line, and another one while sampling", () => {
   assert.equal(texts.liveText({ ...report, evaluations: 7, steps: 20 }),
     "sampling, evaluation 7 of 20, 52 % of block work computed so far");
   assert.match(texts.liveText({ ...report, evaluations: 7, steps: null }), /^sampling, evaluation 7, 52 %/);
+  assert.match(texts.liveText({ ...report, evaluations: 24, steps: 20 }), /^sampling, evaluation 24, 52 %/);
   assert.equal(megabytes(2_345_000_000), "2.35 GB");
 });
 
@@ -102,5 +103,11 @@ test("percentages never round something to nothing or to everything", () => {
 });
 
 test("a threshold is rounded as the widget would", () => {
-  assert.deepEqual([0.123456, 1.23456, 0.00123456].map((value) => rounded(value)), [0.123, 1.23, 0.00123]);
+  assert.deepEqual([0.123456, 1.23456, 0.00163456, 0.0002].map(widgetThreshold), [0.123, 1.23, 0.002, 0.001]);
+  assert.equal(widgetThreshold(0.02), 0.02);
+});
+
+test("the next threshold differs from the one before, unless it would mean off", () => {
+  assert.deepEqual([0.1, 0.005].map((value) => thresholdBeyond(value, 1.05)), [0.105, 0.006]);
+  assert.deepEqual([0.1, 0.005, 0.001].map((value) => thresholdBeyond(value, 1 / 1.05)), [0.095, 0.004, 0.001]);
 });

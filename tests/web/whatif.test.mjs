@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { readReport } from "../../web/lib/report.mjs";
-import { between, blockWhatIf, tokenWhatIf } from "../../web/lib/whatif.mjs";
+import { between, blockWhatIf, factorAt, scaled, tokenWhatIf } from "../../web/lib/whatif.mjs";
 
 /** One block, six evaluations that each move the state by 0.1; the first and the last are computed in any case. */
 function run(/** @type {object} */ changes = {}) {
@@ -54,10 +54,19 @@ test("errors are estimated as those that were measured grow with the change", ()
   assert.ok((outcome(1).error?.largest ?? 0) > 2 * error.largest);
 });
 
+test("a threshold keeps its factors along the schedule", () => {
+  const curve = { block: [0.3, 0.15, 0.075, 0, 0.15, 0.15], token: new Array(6).fill(0) };
+  const report = /** @type {import("../../web/lib/whatif.mjs").Measured} */ (readReport({ ...run(), thresholds: curve }));
+  assert.deepEqual(curve.block.map((_, e) => factorAt(report, "block", e)), [2, 1, 0.5, 1, 1, 1]);
+  const base = 0.1 / factorAt(report, "block", 2); // a handle that is moved to a height of 0.1
+  assert.deepEqual(scaled(report, "block", base), [0.4, 0.2, 0.1, 0, 0.2, 0.2]);
+  assert.equal(factorAt(readReport({ ...run(), thresholds: undefined }), "block", 2), 1);
+});
+
 test("what cannot be told is a sentence", () => {
   assert.match(String(blockWhatIf(readReport(run({ rule: "interval" })), 0.1)), /^The rule interval holds nothing/);
   assert.match(String(tokenWhatIf(readReport(run()), 0.1)), /^No tokens were selected/);
-  assert.match(String(blockWhatIf(readReport({ ...run(), step: undefined }), 0.1)), /^This report is older/);
+  assert.match(String(blockWhatIf(readReport({ ...run(), step: undefined }), 0.1)), /^This report lacks what is needed/);
   assert.match(String(blockWhatIf(readReport(run({ tokens_selected: true })), 0.1)), /^The changes of tokens were not/);
 });
 

@@ -19,12 +19,24 @@ const REACH = 4;
 const LONGEST = 1e5;
 const BAND = [0.1, 0.5, 0.9];
 
+/** They are asked for with every drawing. @type {Record<Mode, WeakMap<SkipReport, Curve | null>>} */
+const curves = { blocks: new WeakMap(), tokens: new WeakMap() };
+
 /**
  * @param {SkipReport} report
  * @param {Mode} mode
  * @returns {Curve | null} null where the report has nothing to draw
  */
 export function curveOf(report, mode) {
+  const known = curves[mode].get(report);
+  if (known !== undefined) return known;
+  const curve = findCurve(report, mode);
+  curves[mode].set(report, curve);
+  return curve;
+}
+
+/** @param {SkipReport} report @param {Mode} mode @returns {Curve | null} */
+function findCurve(report, mode) {
   const curve = mode === "tokens" ? tokenCurve(report) : blockCurve(report);
   return curve?.threshold.some(isPositive) && curve.middle.some(isPositive) ? curve : null;
 }

@@ -8,7 +8,7 @@
  *   palette: import("./palette.mjs").Palette }} Theme `ground`: what lies under the map
  * @typedef {object} Shown what is shown of a report
  * @property {number} selected evaluation
- * @property {number | null} tried a threshold that is being tried
+ * @property {number[] | null} tried [evaluations], a threshold that is being tried
  * @property {(sample: number, frame: number) => CanvasImageSource | null} picture to lie under a token map
  */
 import { drawCurve } from "./draw_curve.mjs";

@@ -85,7 +85,7 @@ function drawBand(ctx, { axis, curve, ...box }, grid, theme) {
 
 /** The line between evaluations, and on it a point in the colour of what its side of the threshold means.
  * @param {CanvasRenderingContext2D} ctx @param {CurveLayout} layout @param {GridLayout} grid
- * @param {number | null} tried @param {Theme} theme */
+ * @param {number[] | null} tried @param {Theme} theme */
 function drawHeld(ctx, { axis, curve, ...box }, grid, tried, theme) {
   ctx.strokeStyle = theme.text;
   ctx.lineWidth = 1;
@@ -101,7 +101,7 @@ function drawHeld(ctx, { axis, curve, ...box }, grid, tried, theme) {
   curve.middle.forEach((value, e) => {
     if (!isPositive(value)) return;
     const [x, y] = [columnX(grid, e), yOf(axis, box, value)];
-    const above = value > (tried ?? curve.threshold[e] ?? 0);
+    const above = value > ((tried ?? curve.threshold)[e] ?? 0);
     dotMark(ctx, x, y, radius + 1, theme.text);
     dotMark(ctx, x, y, radius, above ? theme.palette.computed : theme.palette.predicted);
   });
@@ -118,9 +118,9 @@ function drawRealised(ctx, { axis, curve, ...box }, grid, theme) {
   });
 }
 
-/** What held as steps, what is tried as a dashed line.
+/** What held, and dashed what is tried: steps, as a threshold may change along the schedule.
  * @param {CanvasRenderingContext2D} ctx @param {CurveLayout} layout @param {GridLayout} grid
- * @param {number | null} tried @param {Theme} theme */
+ * @param {number[] | null} tried @param {Theme} theme */
 function drawThreshold(ctx, { axis, curve, ...box }, grid, tried, theme) {
   ctx.fillStyle = theme.text;
   curve.threshold.forEach((value, e) => {
@@ -132,8 +132,13 @@ function drawThreshold(ctx, { axis, curve, ...box }, grid, tried, theme) {
   ctx.lineWidth = 2;
   ctx.setLineDash([5, 3]);
   ctx.beginPath();
-  ctx.moveTo(box.x, yOf(axis, box, tried));
-  ctx.lineTo(box.x + box.width, yOf(axis, box, tried));
+  tried.forEach((value, e) => {
+    if (!isPositive(value)) return;
+    const [x, y] = [grid.x + e * grid.cellWidth, yOf(axis, box, value)];
+    if (isPositive(tried[e - 1] ?? null)) ctx.lineTo(x, y);
+    else ctx.moveTo(x, y);
+    ctx.lineTo(x + grid.cellWidth, y);
+  });
   ctx.stroke();
   ctx.setLineDash([]);
 }

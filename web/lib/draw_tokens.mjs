@@ -9,7 +9,7 @@
  */
 import { drawCell } from "./marks.mjs";
 import { channels } from "./palette.mjs";
-import { isTokenComputed, tokensTexts } from "./texts.mjs";
+import { tokensTexts } from "./texts.mjs";
 
 /** Of the shade on predicted tokens: dark enough to be told from any picture's own colours, light enough to see it. */
 const VEIL = 0.62;
@@ -30,45 +30,46 @@ export function drawTokens(ctx, report, tokens, { selected, picture }, theme) {
   const size = /** @type {import("./report.mjs").TokenMaps} */ (report.tokens);
   for (const tile of tokens.tiles) {
     const under = picture(tile.sample, tile.frame);
-    const isComputed = (/** @type {number} */ row, /** @type {number} */ column) =>
-      isTokenComputed(report, selected, { sample: tile.sample, frame: tile.frame, row, column });
-    if (under) drawOver(ctx, under, tile, tokens.cell, size, isComputed, theme);
-    else drawPlain(ctx, tile, tokens.cell, size, isComputed, theme);
+    const bits = bitsOf(size, selected, tile);
+    if (under) drawOver(ctx, under, tile, tokens.cell, size, bits, theme);
+    else drawPlain(ctx, tile, tokens.cell, size, bits, theme);
   }
+}
+
+/** The mask of one frame of one sample.
+ * @param {import("./report.mjs").TokenMaps} tokens @param {number} evaluation @param {Tile} tile
+ * @returns {Uint8Array} */
+function bitsOf({ masks, frames, height, width }, evaluation, { sample, frame }) {
+  const start = (sample * frames + frame) * height * width;
+  return masks[evaluation].subarray(start, start + height * width);
 }
 
 /**
  * @param {CanvasRenderingContext2D} ctx @param {Tile} tile @param {number} cell
- * @param {{ width: number, height: number }} size @param {(row: number, column: number) => boolean} isComputed
- * @param {Theme} theme
+ * @param {{ width: number, height: number }} size @param {Uint8Array} bits @param {Theme} theme
  */
-function drawPlain(ctx, tile, cell, size, isComputed, { palette }) {
-  for (const { row, column } of cells(size)) {
-    const box = { x: tile.x + column * cell, y: tile.y + row * cell, width: cell, height: cell };
-    drawCell(ctx, box, isComputed(row, column) ? 1 : 0, palette);
-  }
+function drawPlain(ctx, tile, cell, { width }, bits, { palette }) {
+  bits.forEach((bit, i) => {
+    const box = { x: tile.x + (i % width) * cell, y: tile.y + Math.floor(i / width) * cell, width: cell, height: cell };
+    drawCell(ctx, box, bit, palette);
+  });
 }
 
 /** The picture, predicted tokens veiled, and a line where computed ones begin.
  * @param {CanvasRenderingContext2D} ctx @param {CanvasImageSource} under @param {Tile} tile @param {number} cell
- * @param {{ width: number, height: number }} size @param {(row: number, column: number) => boolean} isComputed
- * @param {Theme} theme
+ * @param {{ width: number, height: number }} size @param {Uint8Array} bits @param {Theme} theme
  */
-function drawOver(ctx, under, tile, cell, size, isComputed, { palette }) {
-  ctx.drawImage(under, tile.x, tile.y, size.width * cell, size.height * cell);
+function drawOver(ctx, under, tile, cell, { width, height }, bits, { palette }) {
+  ctx.drawImage(under, tile.x, tile.y, width * cell, height * cell);
   ctx.fillStyle = `rgba(${channels(palette.predicted).join(", ")}, ${VEIL})`;
-  for (const { row, column } of cells(size)) {
-    if (!isComputed(row, column)) ctx.fillRect(tile.x + column * cell, tile.y + row * cell, cell, cell);
-  }
+  bits.forEach((bit, i) => {
+    if (!bit) ctx.fillRect(tile.x + (i % width) * cell, tile.y + Math.floor(i / width) * cell, cell, cell);
+  });
   ctx.fillStyle = palette.computed;
-  for (const { row, column } of cells(size)) {
-    const [x, y, here] = [tile.x + column * cell, tile.y + row * cell, isComputed(row, column)];
-    if (column > 0 && here !== isComputed(row, column - 1)) ctx.fillRect(x - 0.5, y - 0.5, 1, cell + 1);
-    if (row > 0 && here !== isComputed(row - 1, column)) ctx.fillRect(x - 0.5, y - 0.5, cell + 1, 1);
-  }
-}
-
-/** @param {{ width: number, height: number }} size @returns {{ row: number, column: number }[]} */
-function cells({ width, height }) {
-  return Array.from({ length: width * height }, (_, i) => ({ row: Math.floor(i / width), column: i % width }));
+  bits.forEach((bit, i) => {
+    const [row, column] = [Math.floor(i / width), i % width];
+    const [x, y] = [tile.x + column * cell, tile.y + row * cell];
+    if (column > 0 && bit !== bits[i - 1]) ctx.fillRect(x - 0.5, y - 0.5, 1, cell + 1);
+    if (row > 0 && bit !== bits[i - width]) ctx.fillRect(x - 0.5, y - 0.5, cell + 1, 1);
+  });
 }

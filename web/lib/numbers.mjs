@@ -20,12 +20,21 @@ export function megabytes(bytes) {
 
 /** @param {number} value @param {number} digits @returns {string} without needless zeros */
 export function significant(value, digits) {
-  return String(rounded(value, digits));
+  return String(Number(value.toPrecision(digits)));
 }
 
-/** @param {number} value @param {number} [digits] @returns {number} as a threshold is written into a widget */
-export function rounded(value, digits = 3) {
-  return Number(value.toPrecision(digits));
+/** The least threshold that a widget holds; 0 means that nothing is skipped. */
+const LEAST_THRESHOLD = 0.001;
+
+/** @param {number} value @returns {number} the nearest threshold that a widget holds: three decimals, and no more digits */
+export function widgetThreshold(value) {
+  return Math.max(Number(Number(value.toPrecision(3)).toFixed(3)), LEAST_THRESHOLD);
+}
+
+/** @param {number} value @param {number} factor @returns {number} the next one that a widget holds, by at least a step */
+export function thresholdBeyond(value, factor) {
+  const least = value + Math.sign(factor - 1) * LEAST_THRESHOLD;
+  return widgetThreshold(factor > 1 ? Math.max(value * factor, least) : Math.min(value * factor, least));
 }
 
 /**

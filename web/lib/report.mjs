@@ -95,9 +95,10 @@ export function groupBlocks(blocks) {
 /** @param {any} tokens @param {number} evaluations @returns {TokenMaps | null} */
 function readTokens(tokens, evaluations) {
   const masks = tokens?.computed ?? [];
+  expect(Array.isArray(masks), "The report's `tokens.computed` is not a list.");
   if (masks.length === 0 || evaluations === 0) return null;
   expect(masks.length === evaluations, `The report has ${masks.length} token masks for ${evaluations} evaluations.`);
-  const shape = [...(tokens.grid ?? []), tokens.samples];
+  const shape = [tokens.grid, tokens.samples].flat();
   expect(shape.length === 4 && shape.every((size) => Number.isInteger(size) && size >= 0),
     "The report's token grid is not three whole numbers with a number of samples.");
   const [frames, height, width, samples] = shape;

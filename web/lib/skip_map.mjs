@@ -57,7 +57,7 @@ export class SkipMap {
 
   /** Attach the listeners, all of them on the widget's own elements. */
   listen() {
-    const { root, canvas, play, evaluations, frames, byBlocks, byTokens } = this.parts;
+    const { root, canvas, play, evaluations, frames, byBlocks, byTokens, apply, reset } = this.parts;
     evaluations.slider.addEventListener("input", () => this.select(Number(evaluations.slider.value) - 1));
     frames.slider.addEventListener("input", () => this.selectFrame(Number(frames.slider.value) - 1));
     play.addEventListener("click", () => this.togglePlay());
@@ -66,7 +66,10 @@ export class SkipMap {
     canvas.addEventListener("pointermove", (event) => this.describe(event));
     canvas.addEventListener("pointerleave", () => this.describe(null));
     canvas.addEventListener("click", (event) => this.selectColumn(event));
+    for (const vanishing of [apply, reset]) vanishing.addEventListener("click", () => this.stage.handle.focus());
     root.addEventListener("keydown", (event) => this.keep(event));
+    root.addEventListener("pointerenter", () => this.stage.watchAgain());
+    root.addEventListener("transitionend", ({ target }) => target === root && this.stage.draw(this.scene));
   }
 
   /**
@@ -177,7 +180,7 @@ export class SkipMap {
       report,
       drawn,
       selected,
-      view: { frame: this.frame, mode: this.mode, columns: live ? (report.steps ?? 0) : 0 },
+      view: { frame: this.frame, mode: this.mode, columns: live ? columnsToCome(report) : 0 },
       tried: this.whatIf.value,
       draggable: !live,
       picture: (sample, frame) => this.pictures.at(sample, frame, this.frames),
@@ -298,8 +301,9 @@ export class SkipMap {
   /** Keys that move the widget's controls must not move the graph. @param {KeyboardEvent} event */
   keep(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !OWN_KEYS.has(event.key)) return;
+    if (event.key === "Escape" && !this.whatIf.trial) return;
     event.stopPropagation();
-    if (event.key === "Escape" && this.whatIf.trial) this.resetTrial();
+    if (event.key === "Escape") this.resetTrial();
   }
 
   /** Stop watching the element; the node is gone. */
@@ -307,6 +311,14 @@ export class SkipMap {
     this.player.stop();
     this.stage.dispose();
   }
+}
+
+/**
+ * @param {SkipReport} report of a run that goes on
+ * @returns {number} columns to leave room for: one a step, and as many again when there are more evaluations than that
+ */
+export function columnsToCome({ steps, evaluations }) {
+  return steps ? steps * Math.max(Math.ceil(evaluations / steps), 1) : 0;
 }
 
 /** The evaluation to begin with: the first that computed some tokens and not others, else the first that skipped.

@@ -9,7 +9,7 @@
  * @property {SkipReport} drawn the same, or as it would have been under the threshold that is tried
  * @property {number} selected evaluation
  * @property {import("./layout.mjs").View} view
- * @property {number | null} tried threshold
+ * @property {number | null} tried threshold, as the widget holds it: without what it is multiplied with along the schedule
  * @property {boolean} draggable whether thresholds can be tried
  * @property {(sample: number, frame: number) => CanvasImageSource | null} picture
  * @property {import("./palette.mjs").Palette} palette
@@ -20,6 +20,7 @@ import { columnHit, curveHit, gridHit, tokenHit } from "./hits.mjs";
 import { layoutMap } from "./layout.mjs";
 import { CLASS, FONT } from "./style.mjs";
 import { ThresholdHandle } from "./threshold_handle.mjs";
+import { factorAt, scaled } from "./whatif.mjs";
 
 export class Stage {
   /**
@@ -38,6 +39,14 @@ export class Stage {
     box.append(this.handle.element);
     this.resizes = new ResizeObserver(() => this.draw(this.scene));
     this.resizes.observe(box);
+    this.watching = true;
+  }
+
+  /** A node that was removed may come back with the same box. */
+  watchAgain() {
+    if (this.watching || !this.box.isConnected) return;
+    this.resizes.observe(this.box);
+    this.watching = true;
   }
 
   /** Redraw the canvas at its present size. @param {Scene | null} scene null where there is nothing to draw */
@@ -46,6 +55,7 @@ export class Stage {
     const ctx = this.canvas.getContext("2d");
     this.scene = scene;
     this.layout = null;
+    this.watchAgain();
     if (ctx && scene && width >= 1 && height >= 1) {
       // The curve stays what it was: only its threshold is tried.
       this.layout = layoutMap(scene.report, width, height, scene.view);
@@ -58,9 +68,12 @@ export class Stage {
   placeHandle() {
     const { scene } = this;
     const curve = this.layout?.curve ?? null;
-    const thresholds = curve?.curve.threshold ?? [];
-    const recorded = (scene && thresholds[scene.selected]) || thresholds.find((value) => value) || 0;
-    this.handle.place(scene?.draggable ? curve : null, scene?.tried ?? recorded);
+    if (!scene?.draggable || !curve) return this.handle.place(null, 0, 1);
+    const { report, selected, tried } = scene;
+    const factor = factorAt(report, kindOf(scene), selected);
+    const thresholds = curve.curve.threshold;
+    const recorded = thresholds[selected] || thresholds.find((value) => value) || 0;
+    this.handle.place(curve, tried ?? recorded / factor, factor);
   }
 
   /** @param {MouseEvent} event @returns {string | null} what lies there, in words */
@@ -97,12 +110,19 @@ export class Stage {
   /** Stop watching the box. */
   dispose() {
     this.resizes.disconnect();
+    this.watching = false;
   }
+}
+
+/** The threshold that the curve is about. @param {Scene} scene @returns {"block" | "token"} */
+function kindOf({ view }) {
+  return view.mode === "tokens" ? "token" : "block";
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import("./layout.mjs").MapLayout} layout
  * @param {number} width @param {number} height */
-function paint(ctx, { drawn, selected, tried, picture, palette }, layout, width, height) {
+function paint(ctx, scene, layout, width, height) {
+  const { report, drawn, selected, picture, palette } = scene;
   // The graph is zoomed by a CSS transform that no observer reports, so there is always some detail in reserve.
   const scale = Math.max(2, Math.ceil(window.devicePixelRatio));
   ctx.canvas.width = width * scale;
@@ -110,5 +130,8 @@ function paint(ctx, { drawn, selected, tried, picture, palette }, layout, width,
   ctx.scale(scale, scale);
   const themed = /** @type {HTMLElement} */ (ctx.canvas.closest(`.${CLASS}`));
   const { color: text, borderTopColor: line, backgroundColor: ground } = getComputedStyle(themed);
+  // Only what has been measured can be tried.
+  const measured = /** @type {import("./whatif.mjs").Measured} */ (report);
+  const tried = scene.tried === null ? null : scaled(measured, kindOf(scene), scene.tried);
   drawMap(ctx, drawn, layout, { selected, tried, picture }, { text, line, ground, font: FONT, palette });
 }

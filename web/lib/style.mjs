@@ -16,6 +16,8 @@ export const CSS = `
   min-height: 240px; padding: 7px 8px; overflow: hidden; font: ${FONT}; line-height: 1.35; text-align: left;
   color: var(--fg-color, #ddd); background: var(--comfy-input-bg, #222); container-type: inline-size;
   border: 1px solid var(--border-color, #444); border-radius: 4px;
+  /* Its end tells the canvas of another theme; frontend 1.58 switches all other transitions off meanwhile. */
+  transition: color 1ms, background-color 1ms, border-top-color 1ms !important;
 }
 .${CLASS} > * { flex: none; }
 .${CLASS} .notes {
@@ -27,9 +29,13 @@ export const CSS = `
 .${CLASS} .message {
   height: 100%; display: grid; place-items: center; padding: 0 12px; font-size: 12px; text-align: center;
 }
-.${CLASS} .threshold { position: absolute; height: 14px; cursor: ns-resize; touch-action: none; }
+.${CLASS} .threshold {
+  position: absolute; height: 14px; cursor: ns-resize; touch-action: none; pointer-events: none;
+}
+.${CLASS} .threshold::before, .${CLASS} .threshold::after { content: ""; position: absolute; pointer-events: auto; }
+.${CLASS} .threshold::before { left: 0; right: 0; top: 4px; height: 6px; }
 .${CLASS} .threshold::after {
-  content: ""; position: absolute; right: 0; top: 1px; width: 14px; height: 12px; box-sizing: border-box;
+  right: 0; top: 1px; width: 14px; height: 12px; box-sizing: border-box;
   border: 1px solid currentColor; border-radius: 3px;
   background: linear-gradient(currentColor, currentColor) center / 6px 1px no-repeat, var(--comfy-input-bg, #222);
 }
@@ -60,7 +66,7 @@ export const CSS = `
 .${CLASS} .modes button[aria-pressed="true"] {
   color: var(--comfy-input-bg, #222); background: var(--fg-color, #ddd); border-color: var(--fg-color, #ddd);
 }
-.${CLASS} .hover { height: 2.7em; overflow-y: auto; }
+.${CLASS} .hover { height: 2.7em; overflow-y: auto; overflow-wrap: anywhere; }
 .${CLASS} .totals, .${CLASS} .what-if {
   height: calc(2.7em + 5px); box-sizing: border-box; padding-top: 4px; overflow-y: auto;
   border-top: 1px solid var(--border-color, #444);
@@ -71,7 +77,8 @@ export const CSS = `
 .${CLASS} [hidden] { display: none; }
 @container (max-width: 380px) {
   .${CLASS} .word, .${CLASS}.trying .hover { display: none; }
-  .${CLASS} .what-if { height: calc(5.4em + 10px); }
+  .${CLASS} .hover { height: 4.05em; }
+  .${CLASS} .what-if { height: calc(6.75em + 10px); align-content: start; } /* of hover line and totals together */
   .${CLASS} .verdict { flex-basis: 100%; order: 1; }
 }
 @container (max-width: 230px) {

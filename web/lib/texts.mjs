@@ -45,12 +45,12 @@ export function totalsText(report) {
 }
 
 /**
- * The same line while the run goes on.
+ * The same line while the run goes on. Some samplers evaluate the model more than once a step; how often is not known.
  * @param {SkipReport} report
  * @returns {string}
  */
 export function liveText(report) {
-  const of = report.steps === null ? "" : ` of ${report.steps}`;
+  const of = report.steps === null || report.evaluations > report.steps ? "" : ` of ${report.steps}`;
   return `sampling, evaluation ${report.evaluations}${of}, ${workText(report)} so far`;
 }
 

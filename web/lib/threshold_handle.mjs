@@ -6,7 +6,7 @@
  * @typedef {import("./layout.mjs").CurveLayout} CurveLayout
  */
 import { valueAt, yOf } from "./curve.mjs";
-import { rounded, significant } from "./numbers.mjs";
+import { significant, thresholdBeyond, widgetThreshold } from "./numbers.mjs";
 
 /** Factors by which keys change the value. @type {Readonly<Record<string, number>>} */
 const KEYS = Object.freeze({
@@ -25,6 +25,11 @@ export class ThresholdHandle {
     /** @type {CurveLayout | null} */
     this.layout = null;
     this.value = 0;
+    this.factor = 1;
+    /** How far from the line it was taken, so that it does not jump. */
+    this.offset = 0;
+    /** What the pointer asks for until the next frame is drawn. @type {number | null} */
+    this.wanted = null;
     this.element = document.createElement("div");
     this.element.className = "threshold";
     this.element.tabIndex = 0;
@@ -32,51 +37,70 @@ export class ThresholdHandle {
     this.element.setAttribute("aria-orientation", "vertical");
     this.element.addEventListener("pointerdown", (event) => this.grab(event));
     this.element.addEventListener("pointermove", (event) => this.drag(event));
+    this.element.addEventListener("lostpointercapture", () => this.tryWanted());
     this.element.addEventListener("keydown", (event) => this.press(event));
-    this.place(null, 0);
+    this.place(null, 0, 1);
   }
 
   /**
    * Put the handle on the line.
    * @param {CurveLayout | null} layout null where there is nothing to drag
-   * @param {number} value
+   * @param {number} value as the widget holds it
+   * @param {number} factor by which the line lies higher at the evaluation that is selected
    */
-  place(layout, value) {
+  place(layout, value, factor) {
     this.layout = layout;
     this.value = value;
+    this.factor = factor;
     this.element.hidden = layout === null;
     if (!layout) return;
     const { axis, curve } = layout;
-    const top = yOf(axis, layout, value) - HEIGHT / 2;
+    const top = yOf(axis, layout, value * factor) - HEIGHT / 2;
     Object.assign(this.element.style, { left: `${layout.x}px`, top: `${top}px`, width: `${layout.width}px` });
     this.element.title = `Drag to see what another ${curve.knob} would have done.`;
-    const spoken = { label: curve.knob, valuemin: axis.low, valuemax: axis.high, valuenow: value };
+    const spoken = { label: curve.knob, valuemin: axis.low / factor, valuemax: axis.high / factor, valuenow: value };
     for (const [name, of] of Object.entries(spoken)) this.element.setAttribute(`aria-${name}`, String(of));
     this.element.setAttribute("aria-valuetext", significant(value, 3));
   }
 
+  /** Give the keys to the handle. */
+  focus() {
+    this.element.focus({ preventScroll: true });
+  }
+
   /** @param {PointerEvent} event */
   grab(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !this.layout) return;
+    this.offset = this.locate(event) - yOf(this.layout.axis, this.layout, this.value * this.factor);
     this.element.setPointerCapture(event.pointerId);
-    this.element.focus();
+    this.focus();
     event.preventDefault();
     event.stopPropagation();
   }
 
-  /** @param {PointerEvent} event */
+  /** There may be many moves to a frame, of which the last one counts. @param {PointerEvent} event */
   drag(event) {
     if (!this.layout || !this.element.hasPointerCapture(event.pointerId)) return;
-    this.tried(rounded(valueAt(this.layout.axis, this.layout, this.locate(event))));
+    const y = this.locate(event) - this.offset;
+    if (this.wanted === null) requestAnimationFrame(() => this.tryWanted());
+    this.wanted = widgetThreshold(valueAt(this.layout.axis, this.layout, y) / this.factor);
+  }
+
+  /** Try what the pointer asks for, if it still does. */
+  tryWanted() {
+    const { wanted } = this;
+    this.wanted = null;
+    if (wanted !== null && this.layout) this.tried(wanted);
   }
 
   /** @param {KeyboardEvent} event */
   press(event) {
     if (!this.layout || event.ctrlKey || event.metaKey || event.altKey) return;
-    const { low, high } = this.layout.axis;
-    const target = event.key === "Home" ? low : event.key === "End" ? high : this.value * (KEYS[event.key] ?? 0);
-    if (target === 0) return;
+    const [low, high] = [this.layout.axis.low / this.factor, this.layout.axis.high / this.factor];
+    const ends = new Map([["Home", low], ["End", high]]);
+    if (!ends.has(event.key) && !Object.hasOwn(KEYS, event.key)) return;
     event.preventDefault();
-    this.tried(rounded(Math.min(Math.max(target, low), high)));
+    const target = ends.get(event.key) ?? thresholdBeyond(this.value, KEYS[event.key]);
+    this.tried(widgetThreshold(Math.min(Math.max(target, low), high)));
   }
 }

@@ -43,7 +43,7 @@ export function whyNot(report) {
   const work = report.evaluationWork?.reduce((sum, part) => sum + part, 0);
   if (report.evaluations === 0 || work === 0) return "The run skipped nothing and measured nothing.";
   if (NEEDED.some((key) => report[key] === null)) {
-    return "This report is older and lacks what is needed; run the workflow once more.";
+    return "This report lacks what is needed: the run did not end, or an older version made it.";
   }
   const { rule, views, tokensSelected, saliency } = /** @type {Measured} */ (report);
   if (views > 1) {
@@ -94,6 +94,17 @@ export function scaled(report, kind, threshold) {
   return held.map((value) => Math.min(threshold * (value && then ? value / then : Number(!then)), CONSTANTS.highest));
 }
 
+/**
+ * @param {SkipReport} report
+ * @param {"block" | "token"} kind
+ * @param {number} evaluation
+ * @returns {number} what the threshold was multiplied with there, along the schedule; 1 where that tells nothing
+ */
+export function factorAt(report, kind, evaluation) {
+  const [then, held] = [report[`${kind}Threshold`], report.thresholds?.[kind][evaluation]];
+  return then && held ? held / then : 1;
+}
+
 /** @param {WhatIf} answer @returns {Outcome} */
 function summary({ computed, computedFraction, errors, masks, left }) {
   const told = errors.filter((error, i) => error !== 0 && computed[i].some((fraction) => fraction < 1));
@@ -134,7 +145,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
     const fraction = mask === null || fresh ? 1 : mostComputed(mask, tokens?.samples ?? 1);
     sites.forEach((site, i) => site.advance(predicted[i], travelled));
     if (tokens) {
-      const moved = tokens.advance(travelled, mask, rested);
+      const moved = tokens.advance(evaluation, travelled, mask, rested);
       answer.masks?.push(moved);
       answer.left.push(fresh || rested ? 0 : tokens.left(moved));
     }
@@ -292,6 +303,25 @@ function estimate(sites, seen, predicted, evaluation) {
   return total;
 }
 
+/**
+ * When each token had been computed last before an evaluation of the run, as `Path.last`; and how far the state had come
+ * after each evaluation, as `Path.travelled`.
+ * @typedef {{ last: Uint16Array[], travelled: Float64Array }} History
+ */
+
+/** What was does not depend on what is tried. @type {WeakMap<object, History>} */
+const histories = new WeakMap();
+
+/** @param {Measured} report @returns {History} */
+function historyOf(report) {
+  const known = histories.get(report);
+  if (known) return known;
+  const tokens = new Tokens(report, scaled(report, "token", null));
+  const history = tokens.walk();
+  histories.set(report, history);
+  return history;
+}
+
 /** The token selector once more: the run's own thresholds tell where the tokens' changes were counted from. */
 class Tokens {
   /** @param {Measured} report @param {number[]} thresholds [evaluations] */
@@ -306,95 +336,141 @@ class Tokens {
       byte === 0 ? 0 : Math.exp((byte - 127.5) / saliency.scale)); // of the evaluation's threshold
     this.thresholds = thresholds;
     this.thresholdsThen = scaled(report, "token", null);
-    this.rested = report.computed.map((row) => row.every((fraction) => fraction === 0));
-    this.now = new Path(this.count, thresholds);
-    this.then = new Path(this.count, this.thresholdsThen);
+    this.path = new Path(this.count, report.evaluations);
     this.changed = new Float64Array(this.count);
-    this.evaluation = 0;
   }
 
   /** @param {number} evaluation @param {number} travelled
    * @returns {Uint8Array | null} the tokens that would be computed if any block is; null where nothing was recorded */
   selected(evaluation, travelled) {
-    this.evaluation = evaluation;
+    const { changed, path: now, count } = this;
     const bytes = this.recorded.values[evaluation];
-    this.changed = new Float64Array(this.count);
+    changed.fill(0);
     if (!bytes || this.thresholds[evaluation] === 0) return null;
-    for (let i = 0; i < this.count; i++) {
-      const [way, wayThen] = [travelled - this.now.since[i], travelled - this.then.since[i]];
-      const then = this.thresholdsThen[evaluation] * this.levels[bytes[i]];
-      this.changed[i] = then * (wayThen > 0 ? (way / wayThen) ** 2 : 1);
+    const { last, travelled: travelledThen } = historyOf(this.report);
+    const [lastThen, levels] = [last[evaluation], this.levelsAt(evaluation)];
+    for (let i = 0; i < count; i++) {
+      const way = travelled - now.travelled[now.last[i]];
+      const wayThen = travelled - travelledThen[lastThen[i]];
+      const ratio = wayThen > 0 ? way / wayThen : 1;
+      changed[i] = levels[bytes[i]] * (ratio * ratio);
     }
-    return this.now.choose(evaluation, this.changed, this.report, this.samples);
+    return now.choose(evaluation, changed, this.thresholds[evaluation], this.report, this.samples);
   }
 
-  /** Count on, for what would have been done and for what was. @param {number} travelled
-   * @param {Uint8Array | null} mask @param {boolean} rested @returns {Uint8Array} what would have been computed */
-  advance(travelled, mask, rested) {
-    const { evaluation, report, samples } = this;
-    const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
-    const changed = bytes && Float64Array.from(bytes, (byte) => this.thresholdsThen[evaluation] * this.levels[byte]);
-    const then = changed && this.then.choose(evaluation, changed, report, samples);
-    this.then.move(travelled, then, this.rested[evaluation]);
-    return this.now.move(travelled, mask, rested);
+  /** Count on. @param {number} evaluation @param {number} travelled @param {Uint8Array | null} mask null for all
+   * @param {boolean} rested none at all @returns {Uint8Array} what would have been computed */
+  advance(evaluation, travelled, mask, rested) {
+    const moved = rested || mask === null ? new Uint8Array(this.count).fill(rested ? 0 : 1) : mask;
+    this.path.move(evaluation, travelled, moved);
+    return moved;
+  }
+
+  /** The run itself, from beginning to end. @returns {History} */
+  walk() {
+    const { report, path, changed, thresholdsThen } = this;
+    const last = report.computed.map((row, evaluation) => {
+      const before = path.last.slice();
+      const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
+      const levels = this.levelsAt(evaluation);
+      bytes?.forEach((byte, i) => { changed[i] = levels[byte]; });
+      const mask = bytes && path.choose(evaluation, changed, thresholdsThen[evaluation], report, this.samples);
+      const travelled = path.travelled[evaluation] + (report.step[evaluation] ?? 0);
+      this.advance(evaluation, travelled, mask, row.every((fraction) => fraction === 0));
+      return before;
+    });
+    return { last, travelled: path.travelled };
+  }
+
+  /** @param {number} evaluation @returns {Float64Array} what each byte stood for */
+  levelsAt(evaluation) {
+    return this.levels.map((level) => this.thresholdsThen[evaluation] * level);
   }
 
   /** @param {Uint8Array} moved @returns {number} relative change of the others, of the worst sample */
   left(moved) {
     const tokens = this.count / this.samples;
     const sums = new Float64Array(this.samples);
-    moved.forEach((bit, i) => { if (!bit) sums[Math.floor(i / tokens)] += this.changed[i]; });
+    for (let i = 0; i < moved.length; i++) if (!moved[i]) sums[Math.floor(i / tokens)] += this.changed[i];
     return Math.sqrt(Math.max(...sums) / tokens);
   }
 }
 
 /** When each token was computed last, under some thresholds. */
 class Path {
-  /** @param {number} count @param {number[]} thresholds [evaluations] */
-  constructor(count, thresholds) {
-    this.thresholds = thresholds;
-    this.age = new Int32Array(count);
-    this.since = new Float64Array(count);
+  /** @param {number} count @param {number} evaluations */
+  constructor(count, evaluations) {
+    /** Of each token the evaluation that computed it last, counted from 1; 0 where there is none. */
+    this.last = new Uint16Array(count);
+    /** By the same numbers, how far the state had come. */
+    this.travelled = new Float64Array(evaluations + 1);
   }
 
-  /** choose_active in tokens.py. @param {number} evaluation @param {Float64Array} changed @param {Measured} report
-   * @param {number} samples */
-  choose(evaluation, changed, { refreshInterval, minActive, maxActive }, samples) {
+  /** choose_active in tokens.py. @param {number} evaluation @param {Float64Array} changed @param {number} threshold
+   * @param {Measured} report @param {number} samples */
+  choose(evaluation, changed, threshold, { refreshInterval, minActive, maxActive }, samples) {
+    const { last } = this;
     const mask = new Uint8Array(changed.length);
-    const threshold = this.thresholds[evaluation];
     const tokens = changed.length / samples;
     const low = Math.max(1, roundEven(minActive * tokens));
     const high = Math.max(1, roundEven(maxActive * tokens));
     for (let start = 0; start < changed.length; start += tokens) {
-      const due = (/** @type {number} */ i) => this.age[i] >= refreshInterval;
+      const end = start + tokens;
       let wanted = 0;
-      for (let i = start; i < start + tokens; i++) wanted += mask[i] = changed[i] > threshold || due(i) ? 1 : 0;
-      if (wanted >= low && wanted <= high) continue;
-      const weight = (/** @type {number} */ i) => (due(i) ? Infinity : changed[i]);
-      const order = Array.from({ length: tokens }, (_, i) => start + i).sort((a, b) =>
-        weight(a) === weight(b) ? a - b : weight(b) - weight(a));
-      order.forEach((i, rank) => { mask[i] = (mask[i] && rank < high) || rank < low ? 1 : 0; });
+      for (let i = start; i < end; i++) {
+        wanted += mask[i] = changed[i] > threshold || evaluation - last[i] >= refreshInterval ? 1 : 0;
+      }
+      const most = Math.max(Math.min(wanted, high), low);
+      if (most === wanted) continue;
+      const weights = changed.slice(start, end);
+      for (let i = start; i < end; i++) if (evaluation - last[i] >= refreshInterval) weights[i - start] = Infinity;
+      markLargest(weights, most, mask.subarray(start, end));
     }
     return mask;
   }
 
-  /** @param {number} travelled @param {Uint8Array | null} mask null for all @param {boolean} rested none at all
-   * @returns {Uint8Array} */
-  move(travelled, mask, rested) {
-    const moved = rested || mask === null ? new Uint8Array(this.age.length).fill(rested ? 0 : 1) : mask;
-    moved.forEach((bit, i) => {
-      this.age[i] = bit ? 0 : this.age[i] + 1;
-      if (bit) this.since[i] = travelled;
-    });
-    return moved;
+  /** @param {number} evaluation @param {number} travelled @param {Uint8Array} moved */
+  move(evaluation, travelled, moved) {
+    this.travelled[evaluation + 1] = travelled;
+    for (let i = 0; i < moved.length; i++) if (moved[i]) this.last[i] = evaluation + 1;
   }
+}
+
+/** Mark the largest, of equal ones the first. @param {Float64Array} weights @param {number} count
+ * @param {Uint8Array} mask */
+function markLargest(weights, count, mask) {
+  const cut = kthLargest(weights.slice(), count);
+  let room = count;
+  for (let i = 0; i < weights.length; i++) room -= mask[i] = weights[i] > cut ? 1 : 0;
+  for (let i = 0; i < weights.length && room > 0; i++) if (weights[i] === cut) room -= mask[i] = 1;
+}
+
+/** Hoare's selection. @param {Float64Array} values are reordered @param {number} k from 1 @returns {number} */
+function kthLargest(values, k) {
+  const at = Math.max(values.length - k, 0);
+  let [low, high] = [0, values.length - 1];
+  while (low < high) {
+    const pivot = values[at];
+    let [i, j] = [low, high];
+    while (i <= j) {
+      while (values[i] < pivot) i++;
+      while (values[j] > pivot) j--;
+      if (i > j) break;
+      const value = values[i];
+      values[i++] = values[j];
+      values[j--] = value;
+    }
+    if (j < at) low = i;
+    if (i > at) high = j;
+  }
+  return values[at];
 }
 
 /** The largest part of a sample's tokens that is computed. @param {Uint8Array} mask @param {number} samples */
 function mostComputed(mask, samples) {
   const tokens = mask.length / samples;
-  const counts = Array.from({ length: samples }, (_, s) =>
-    mask.subarray(s * tokens, (s + 1) * tokens).reduce((sum, bit) => sum + bit, 0));
+  const counts = new Uint32Array(samples);
+  for (let i = 0; i < mask.length; i++) counts[Math.floor(i / tokens)] += mask[i];
   return Math.max(...counts) / tokens;
 }
 
