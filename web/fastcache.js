@@ -7,6 +7,7 @@ import { allNodes, applyThreshold, nodeByExecutionId, nodeByLocator } from "./li
 import { EVENT, LiveMaps, readStep } from "./lib/live.mjs";
 import { guarded, warnOnce } from "./lib/once.mjs";
 import { DEFAULT_PALETTE, PALETTE_NAMES } from "./lib/palette.mjs";
+import { Places } from "./lib/places.mjs";
 import { SkipMap } from "./lib/skip_map.mjs";
 import { TEXT_STYLE } from "./lib/style.mjs";
 import { EMPTY_COMPARISON } from "./lib/texts.mjs";
@@ -23,7 +24,8 @@ const REMEMBERED = 16; // of the last runs, to find the one of a workflow that w
 const maps = new WeakMap();
 /** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
 const texts = new WeakMap();
-const live = new LiveMaps((then) => requestAnimationFrame(guarded(then)));
+const live = new LiveMaps(nextFrame);
+const places = new Places(nextFrame);
 
 app.registerExtension({
   name: "fastcache.Preview",
@@ -70,6 +72,11 @@ app.registerExtension({
     guarded(recall)(); // not returned, because loading the workflow would wait for it
   }),
 });
+
+/** @param {() => void} then */
+function nextFrame(then) {
+  requestAnimationFrame(guarded(then));
+}
 
 /** The outermost graph. */
 function root() {
@@ -128,6 +135,9 @@ function addElement(node, name, type, element, options, size) {
   widget.serialize = false; // keeps it out of the workflow file; the option of that name keeps it out of the prompt
   element.addEventListener("wheel", zoomGraph);
   node.setSize(size.map((least, axis) => Math.max(least, node.size[axis])));
+  chain(node, "onAdded", (/** @type {any} */ graph) => {
+    places.put(`${graph.isRootGraph ? "" : graph.id}:${node.id}`, element);
+  });
   chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
   return widget;
 }

@@ -214,6 +214,27 @@ def test_apply_writes_the_widget_and_can_be_undone(preview: PreviewPage, nodes: 
     page.wait_for_function(f"(before) => ({THRESHOLD})() === before", arg=before)
 
 
+# What is on the screen, and whether it is the node's own.
+VISIBLE = f"""() => [...document.querySelectorAll(".fastcache-skip-map")].map((element) =>
+    [{MAPS}.includes(element), element.dataset.state, element.querySelector(".totals").textContent])"""
+
+
+def test_map_that_is_seen_is_the_one_that_is_filled_after_undo(preview: PreviewPage) -> None:
+    page = preview.page
+    preview.queue()
+    before = page.evaluate(THRESHOLD)
+    apply(preview, 0.6)
+    for command, due in (("Undo", before), ("Redo", 0.6)):
+        page.evaluate(f"() => app.extensionManager.command.execute('Comfy.{command}')")
+        page.wait_for_function(f"(due) => ({THRESHOLD})() === due", arg=due)
+        page.wait_for_function(f"() => ({VISIBLE})().map(([own]) => own).join() === 'true'")
+    report = report_of(preview.queue())
+    ((own, state, totals),) = page.evaluate(VISIBLE)
+    assert (own, state) == (True, "report")
+    assert f"{report['seconds']['total']:.2f} s" in totals
+    assert preview.element.evaluate("(element) => element.querySelector('canvas').clientWidth") > 100
+
+
 @pytest.mark.parametrize("inside", ["FastCachePreview", "FastCache"])
 def test_apply_finds_its_way_through_subgraphs(preview: PreviewPage, inside: str) -> None:
     page = preview.page
