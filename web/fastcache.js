@@ -24,7 +24,7 @@ const REMEMBERED = 16; // of the last runs, to find the one of a workflow that w
 const maps = new WeakMap();
 /** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
 const texts = new WeakMap();
-const live = new LiveMaps(nextFrame);
+const live = new LiveMaps(nextFrame, mapOf);
 const places = new Places(nextFrame);
 
 app.registerExtension({
@@ -52,12 +52,14 @@ app.registerExtension({
   ],
   setup: guarded(() => {
     api.addEventListener(EVENT, guarded(({ detail }) => showStep(detail)));
-    api.addEventListener("executed", guarded(({ detail }) => {
-      const map = mapOf(detail.display_node ?? detail.node);
-      if (map) live.end(map, detail.prompt_id);
+    api.addEventListener("executing", guarded(({ detail }) => {
+      live.executing = detail;
     }));
-    for (const end of ["execution_error", "execution_interrupted"]) {
-      api.addEventListener(end, guarded(({ detail }) => everyMap((map) => live.interrupt(map, detail.prompt_id))));
+    api.addEventListener("executed", guarded(({ detail }) => {
+      if (detail.output?.fastcache_report) live.end(detail.prompt_id, detail.display_node ?? detail.node);
+    }));
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, guarded(({ detail }) => live.over(detail.prompt_id, detail.node_id ?? null)));
     }
   }),
   nodeCreated: guarded((/** @type {any} */ node) => {
@@ -69,6 +71,7 @@ app.registerExtension({
     for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(root(), locator), output);
   }),
   afterConfigureGraph: guarded(() => {
+    live.resume(root().id);
     guarded(recall)(); // not returned, because loading the workflow would wait for it
   }),
 });
@@ -88,9 +91,15 @@ function setting(id) {
   return app.extensionManager.setting.get(id);
 }
 
-/** @param {string} id execution id of a node @returns {SkipMap | undefined} */
-function mapOf(id) {
-  return maps.get(nodeByExecutionId(root(), id));
+/** @param {string} id execution id of a node @param {string | null} workflow @returns {SkipMap | undefined} */
+function mapOf(id, workflow) {
+  return isHere(workflow) ? maps.get(nodeByExecutionId(root(), id)) : undefined;
+}
+
+/** Whether something is about the workflow in view, not another tab's, whose nodes may have the same ids.
+ * @param {string | null} workflow null where it is not known */
+function isHere(workflow) {
+  return workflow === null || workflow === root().id;
 }
 
 /** @param {(map: SkipMap) => void} then */
@@ -150,6 +159,7 @@ function zoomGraph(event) {
 
 /** @param {any} node @param {any} output what the node gave to the interface */
 function showOutput(node, output) {
+  if (!isHere(output?.fastcache_workflow?.[0] ?? null)) return;
   const map = node && maps.get(node);
   if (map && output?.fastcache_report) {
     map.setReport(output.fastcache_report[0]);
@@ -168,12 +178,10 @@ function urlOf({ filename, subfolder, type }) {
 function showStep(detail) {
   const step = readStep(detail);
   if (!step || !setting(LIVE)) return;
-  if (step.workflow !== null && step.workflow !== root().id) return; // another tab's, whose nodes may have the same ids
-  for (const id of step.nodes) {
-    const map = mapOf(id);
-    if (map) live.show(map, step);
-    else warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${id}.`);
-  }
+  live.show(step);
+  const missing = isHere(step.workflow) ? step.nodes.find((id) => !mapOf(id, null)) : undefined;
+  if (missing === undefined) return;
+  warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${missing}.`);
 }
 
 /** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */

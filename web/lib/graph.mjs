@@ -119,8 +119,8 @@ function follow(graph, link, hosts) {
 }
 
 /**
- * The output itself, unless its node only passes something on: a reroute, a subgraph, a node that is bypassed. A virtual
- * node without an input there, such as a primitive, gives a value of its own.
+ * The output itself, unless its node only passes something on: a reroute, a subgraph, a node that is bypassed. A
+ * virtual node without an input there, such as a primitive, gives a value of its own.
  * @param {any} node @param {number} slot of the output @param {any[]} hosts @returns {Output | null}
  */
 function through(node, slot, hosts) {
