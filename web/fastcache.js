@@ -6,6 +6,7 @@ import { app } from "../../scripts/app.js";
 import { allNodes, applyThreshold, nodeByExecutionId, nodeByLocator } from "./lib/graph.mjs";
 import { EVENT, LiveMaps, readStep } from "./lib/live.mjs";
 import { guarded, warnOnce } from "./lib/once.mjs";
+import { LastOutputs } from "./lib/outputs.mjs";
 import { DEFAULT_PALETTE, PALETTE_NAMES } from "./lib/palette.mjs";
 import { Places } from "./lib/places.mjs";
 import { SkipMap } from "./lib/skip_map.mjs";
@@ -26,6 +27,9 @@ const maps = new WeakMap();
 const texts = new WeakMap();
 const live = new LiveMaps(nextFrame, mapOf);
 const places = new Places(nextFrame);
+const kept = new LastOutputs();
+/** Workflows whose earlier runs the server was asked for. @type {Set<string>} */
+const asked = new Set();
 
 app.registerExtension({
   name: "fastcache.Preview",
@@ -55,9 +59,7 @@ app.registerExtension({
     api.addEventListener("executing", guarded(({ detail }) => {
       live.executing = detail;
     }));
-    api.addEventListener("executed", guarded(({ detail }) => {
-      if (detail.output?.fastcache_report) live.end(detail.prompt_id, detail.display_node ?? detail.node);
-    }));
+    api.addEventListener("executed", guarded(({ detail }) => keepOutput(detail)));
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
       api.addEventListener(end, guarded(({ detail }) => live.over(detail.prompt_id, detail.node_id ?? null)));
     }
@@ -184,15 +186,30 @@ function showStep(detail) {
   warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${missing}.`);
 }
 
+/** What a node put out is kept, also where its workflow is in another tab. @param {any} detail of the event */
+function keepOutput({ node, display_node: id = node, prompt_id: promptId, output }) {
+  if (output?.fastcache_report) live.end(promptId, id);
+  else if (!texts.has(nodeByExecutionId(root(), id))) return;
+  kept.keep(output?.fastcache_workflow?.[0] ?? root().id, id, output);
+}
+
 /** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */
 async function recall() {
   const { id } = root();
-  if (!allNodes(root()).some(isEmpty)) return;
+  showKept(id);
+  if (asked.has(id) || !allNodes(root()).some(isEmpty)) return;
+  asked.add(id);
   const response = await api.fetchApi(`/history?max_items=${REMEMBERED}`);
-  if (!response.ok || root().id !== id) return;
-  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id);
-  for (const [executionId, output] of runs.reverse().flatMap((run) => Object.entries(run.outputs))) {
-    const node = nodeByExecutionId(root(), executionId);
+  if (!response.ok) return;
+  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id); // oldest first
+  kept.add(id, new Map(runs.flatMap((run) => Object.entries(run.outputs))));
+  if (root().id === id) showKept(id);
+}
+
+/** @param {string} workflow the one in view */
+function showKept(workflow) {
+  for (const [id, output] of kept.of(workflow)) {
+    const node = nodeByExecutionId(root(), id);
     if (isEmpty(node)) showOutput(node, output);
   }
 }
