@@ -19,6 +19,9 @@ const TEXT_HEIGHT = 175;
 const FIRST_COMPARISON = [480, 460];
 const LIVE = "fastcache.Preview.Live";
 const COLOURS = "fastcache.Preview.Colours";
+const NODES_2 = "Comfy.VueNodes.Enabled";
+const MIDDLE = 1; // as `button` of a pointer's event
+const MIDDLE_HELD = 4; // in its `buttons`
 const REMEMBERED = 16; // of the last runs, to find the one of a workflow that was just loaded
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
@@ -144,7 +147,8 @@ function addText(node) {
 function addElement(node, name, type, element, options, size) {
   const widget = node.addDOMWidget(name, type, element, options);
   widget.serialize = false; // keeps it out of the workflow file; the option of that name keeps it out of the prompt
-  element.addEventListener("wheel", zoomGraph);
+  element.addEventListener("wheel", guarded(zoomGraph));
+  for (const event of ["pointerdown", "pointermove", "pointerup"]) element.addEventListener(event, guarded(panGraph));
   node.setSize(size.map((least, axis) => Math.max(least, node.size[axis])));
   chain(node, "onAdded", (/** @type {any} */ graph) => {
     places.put(`${graph.isRootGraph ? "" : graph.id}:${node.id}`, element);
@@ -153,10 +157,29 @@ function addElement(node, name, type, element, options, size) {
   return widget;
 }
 
-/** Zoom the graph under the pointer: the canvas gets no wheel events from elements above it, Nodes 2.0 does by itself.
- * @param {WheelEvent} event */
+/** Zoom the graph under the pointer, unless the wheel scrolls there: the canvas gets no events from elements above it,
+ * Nodes 2.0 does by itself. @param {any} event */
 function zoomGraph(event) {
-  if (!setting("Comfy.VueNodes.Enabled")) app.canvas.processMouseWheel(event);
+  if (!setting(NODES_2) && (event.ctrlKey || !scrolls(event.target, event.currentTarget))) {
+    app.canvas.processMouseWheel(event);
+  }
+}
+
+/** Whether a part of an element, or what it is in, has more to scroll to.
+ * @param {Element} part @param {Element} element @returns {boolean} */
+function scrolls(part, element) {
+  const rest = part.scrollHeight - part.clientHeight;
+  if (rest > 1 && getComputedStyle(part).overflowY === "auto") return true; // one pixel comes of rounding
+  return part !== element && part.parentElement !== null && scrolls(part.parentElement, element);
+}
+
+/** The middle button moves the graph, also where it is covered. @param {any} event */
+function panGraph(event) {
+  if (setting(NODES_2)) return;
+  const { type, button, buttons } = event;
+  if (type === "pointerdown" && button === MIDDLE) app.canvas.processMouseDown(event);
+  if (type === "pointermove" && buttons & MIDDLE_HELD) app.canvas.processMouseMove(event);
+  if (type === "pointerup" && button === MIDDLE) app.canvas.processMouseUp(event);
 }
 
 /** @param {any} node @param {any} output what the node gave to the interface */

@@ -350,3 +350,33 @@ def test_pictures_become_addresses(preview: PreviewPage) -> None:
     assert first.endswith("/view?filename=a+b.png&subfolder=&type=temp") and "c.png" in second
     preview.receive({"fastcache_report": [report]})
     assert preview.data["images"] == ""
+
+
+VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+
+
+@pytest.mark.parametrize("nodes", ["classic"], indirect=True)
+def test_middle_button_moves_the_graph_and_the_wheel_scrolls_where_it_can(preview: PreviewPage) -> None:
+    page = preview.page
+    report = report_of(preview.queue())
+    scale, *offset = page.evaluate(VIEW)
+    x, y = preview.centre(".totals")
+    page.mouse.move(x, y)
+    page.mouse.down(button="middle")
+    page.mouse.move(x + 30, y + 20)
+    page.mouse.move(x + 60, y + 40)
+    page.mouse.up(button="middle")
+    page.evaluate(FRAME)
+    assert page.evaluate(VIEW) == pytest.approx([scale, offset[0] + 60, offset[1] + 40])
+    page.mouse.move(x + 160, y + 90)  # nothing is dragged any more
+    page.evaluate(FRAME)
+    assert page.evaluate(VIEW) == pytest.approx([scale, offset[0] + 60, offset[1] + 40])
+    preview.receive({"fastcache_report": [report | {"notes": ["A long note. "] * 200}]})
+    page.evaluate(FRAME)
+    page.mouse.move(*preview.centre(".notes"))
+    page.mouse.wheel(0, 60)
+    page.wait_for_function("(notes) => notes.scrollTop > 0", arg=preview.element.query_selector(".notes"))
+    assert page.evaluate(VIEW)[0] == scale
+    page.mouse.move(*preview.centre(".stage"))
+    page.mouse.wheel(0, -60)
+    page.wait_for_function("(scale) => app.canvas.ds.scale > scale", arg=scale)
