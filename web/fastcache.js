@@ -6,7 +6,9 @@ import { app } from "../../scripts/app.js";
 import { allNodes, applyThreshold, nodeByExecutionId, nodeByLocator } from "./lib/graph.mjs";
 import { EVENT, LiveMaps, readStep } from "./lib/live.mjs";
 import { guarded, warnOnce } from "./lib/once.mjs";
+import { LastOutputs } from "./lib/outputs.mjs";
 import { DEFAULT_PALETTE, PALETTE_NAMES } from "./lib/palette.mjs";
+import { Places } from "./lib/places.mjs";
 import { SkipMap } from "./lib/skip_map.mjs";
 import { TEXT_STYLE } from "./lib/style.mjs";
 import { EMPTY_COMPARISON } from "./lib/texts.mjs";
@@ -17,13 +19,20 @@ const TEXT_HEIGHT = 175;
 const FIRST_COMPARISON = [480, 460];
 const LIVE = "fastcache.Preview.Live";
 const COLOURS = "fastcache.Preview.Colours";
+const NODES_2 = "Comfy.VueNodes.Enabled";
+const MIDDLE = 1; // as `button` of a pointer's event
+const MIDDLE_HELD = 4; // in its `buttons`
 const REMEMBERED = 16; // of the last runs, to find the one of a workflow that was just loaded
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
 const maps = new WeakMap();
 /** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
 const texts = new WeakMap();
-const live = new LiveMaps((then) => requestAnimationFrame(guarded(then)));
+const live = new LiveMaps(nextFrame, mapOf);
+const places = new Places(nextFrame);
+const kept = new LastOutputs();
+/** Workflows whose earlier runs the server was asked for. @type {Set<string>} */
+const asked = new Set();
 
 app.registerExtension({
   name: "fastcache.Preview",
@@ -50,12 +59,12 @@ app.registerExtension({
   ],
   setup: guarded(() => {
     api.addEventListener(EVENT, guarded(({ detail }) => showStep(detail)));
-    api.addEventListener("executed", guarded(({ detail }) => {
-      const map = mapOf(detail.display_node ?? detail.node);
-      if (map) live.end(map, detail.prompt_id);
+    api.addEventListener("executing", guarded(({ detail }) => {
+      live.executing = detail;
     }));
-    for (const end of ["execution_error", "execution_interrupted"]) {
-      api.addEventListener(end, guarded(({ detail }) => everyMap((map) => live.interrupt(map, detail.prompt_id))));
+    api.addEventListener("executed", guarded(({ detail }) => keepOutput(detail)));
+    for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
+      api.addEventListener(end, guarded(({ detail }) => live.over(detail.prompt_id, detail.node_id ?? null)));
     }
   }),
   nodeCreated: guarded((/** @type {any} */ node) => {
@@ -67,9 +76,15 @@ app.registerExtension({
     for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(root(), locator), output);
   }),
   afterConfigureGraph: guarded(() => {
+    live.resume(root().id);
     guarded(recall)(); // not returned, because loading the workflow would wait for it
   }),
 });
+
+/** @param {() => void} then */
+function nextFrame(then) {
+  requestAnimationFrame(guarded(then));
+}
 
 /** The outermost graph. */
 function root() {
@@ -81,9 +96,15 @@ function setting(id) {
   return app.extensionManager.setting.get(id);
 }
 
-/** @param {string} id execution id of a node @returns {SkipMap | undefined} */
-function mapOf(id) {
-  return maps.get(nodeByExecutionId(root(), id));
+/** @param {string} id execution id of a node @param {string | null} workflow @returns {SkipMap | undefined} */
+function mapOf(id, workflow) {
+  return isHere(workflow) ? maps.get(nodeByExecutionId(root(), id)) : undefined;
+}
+
+/** Whether something is about the workflow in view, not another tab's, whose nodes may have the same ids.
+ * @param {string | null} workflow null where it is not known */
+function isHere(workflow) {
+  return workflow === null || workflow === root().id;
 }
 
 /** @param {(map: SkipMap) => void} then */
@@ -126,20 +147,44 @@ function addText(node) {
 function addElement(node, name, type, element, options, size) {
   const widget = node.addDOMWidget(name, type, element, options);
   widget.serialize = false; // keeps it out of the workflow file; the option of that name keeps it out of the prompt
-  element.addEventListener("wheel", zoomGraph);
+  element.addEventListener("wheel", guarded(zoomGraph));
+  for (const event of ["pointerdown", "pointermove", "pointerup"]) element.addEventListener(event, guarded(panGraph));
   node.setSize(size.map((least, axis) => Math.max(least, node.size[axis])));
+  chain(node, "onAdded", (/** @type {any} */ graph) => {
+    places.put(`${graph.isRootGraph ? "" : graph.id}:${node.id}`, element);
+  });
   chain(node, "onExecuted", (/** @type {any} */ output) => showOutput(node, output));
   return widget;
 }
 
-/** Zoom the graph under the pointer: the canvas gets no wheel events from elements above it, Nodes 2.0 does by itself.
- * @param {WheelEvent} event */
+/** Zoom the graph under the pointer, unless the wheel scrolls there: the canvas gets no events from elements above it,
+ * Nodes 2.0 does by itself. @param {any} event */
 function zoomGraph(event) {
-  if (!setting("Comfy.VueNodes.Enabled")) app.canvas.processMouseWheel(event);
+  if (!setting(NODES_2) && (event.ctrlKey || !scrolls(event.target, event.currentTarget))) {
+    app.canvas.processMouseWheel(event);
+  }
+}
+
+/** Whether a part of an element, or what it is in, has more to scroll to.
+ * @param {Element} part @param {Element} element @returns {boolean} */
+function scrolls(part, element) {
+  const rest = part.scrollHeight - part.clientHeight;
+  if (rest > 1 && getComputedStyle(part).overflowY === "auto") return true; // one pixel comes of rounding
+  return part !== element && part.parentElement !== null && scrolls(part.parentElement, element);
+}
+
+/** The middle button moves the graph, also where it is covered. @param {any} event */
+function panGraph(event) {
+  if (setting(NODES_2)) return;
+  const { type, button, buttons } = event;
+  if (type === "pointerdown" && button === MIDDLE) app.canvas.processMouseDown(event);
+  if (type === "pointermove" && buttons & MIDDLE_HELD) app.canvas.processMouseMove(event);
+  if (type === "pointerup" && button === MIDDLE) app.canvas.processMouseUp(event);
 }
 
 /** @param {any} node @param {any} output what the node gave to the interface */
 function showOutput(node, output) {
+  if (!isHere(output?.fastcache_workflow?.[0] ?? null)) return;
   const map = node && maps.get(node);
   if (map && output?.fastcache_report) {
     map.setReport(output.fastcache_report[0]);
@@ -158,23 +203,36 @@ function urlOf({ filename, subfolder, type }) {
 function showStep(detail) {
   const step = readStep(detail);
   if (!step || !setting(LIVE)) return;
-  if (step.workflow !== null && step.workflow !== root().id) return; // another tab's, whose nodes may have the same ids
-  for (const id of step.nodes) {
-    const map = mapOf(id);
-    if (map) live.show(map, step);
-    else warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${id}.`);
-  }
+  live.show(step);
+  const missing = isHere(step.workflow) ? step.nodes.find((id) => !mapOf(id, null)) : undefined;
+  if (missing === undefined) return;
+  warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${missing}.`);
+}
+
+/** What a node put out is kept, also where its workflow is in another tab. @param {any} detail of the event */
+function keepOutput({ node, display_node: id = node, prompt_id: promptId, output }) {
+  if (output?.fastcache_report) live.end(promptId, id);
+  else if (!texts.has(nodeByExecutionId(root(), id))) return;
+  kept.keep(output?.fastcache_workflow?.[0] ?? root().id, id, output);
 }
 
 /** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */
 async function recall() {
   const { id } = root();
-  if (!allNodes(root()).some(isEmpty)) return;
+  showKept(id);
+  if (asked.has(id) || !allNodes(root()).some(isEmpty)) return;
+  asked.add(id);
   const response = await api.fetchApi(`/history?max_items=${REMEMBERED}`);
-  if (!response.ok || root().id !== id) return;
-  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id);
-  for (const [executionId, output] of runs.reverse().flatMap((run) => Object.entries(run.outputs))) {
-    const node = nodeByExecutionId(root(), executionId);
+  if (!response.ok) return;
+  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id); // oldest first
+  kept.add(id, new Map(runs.flatMap((run) => Object.entries(run.outputs))));
+  if (root().id === id) showKept(id);
+}
+
+/** @param {string} workflow the one in view */
+function showKept(workflow) {
+  for (const [id, output] of kept.of(workflow)) {
+    const node = nodeByExecutionId(root(), id);
     if (isEmpty(node)) showOutput(node, output);
   }
 }

@@ -75,8 +75,10 @@ def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file."""
     queue(compare)
     server.post("/history", {"clear": True})  # else the node would ask for it by itself
-    outputs = compare.evaluate("() => app.nodeOutputs")
-    compare.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
+    graph, outputs = compare.evaluate("() => JSON.parse(JSON.stringify([app.graph.serialize(), app.nodeOutputs]))")
+    compare.reload()  # the page would still know the text
+    compare.wait_for_function(READY)
+    compare.evaluate("(graph) => app.loadGraphData(graph)", graph)
     assert shown(compare) == "Run the workflow to compare the images."
     compare.evaluate("(outputs) => { app.nodeOutputs = outputs; }", outputs)
     assert shown(compare).startswith("3 pairs")

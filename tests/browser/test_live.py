@@ -171,6 +171,50 @@ def test_messages_of_another_workflow_are_not_for_this_graph(preview: PreviewPag
 
 
 @on_each_frontend
+def test_reports_of_another_workflow_are_not_for_this_graph(preview: PreviewPage) -> None:
+    entry = preview.queue()
+    report = report_of(entry)
+    (workflow,) = next(
+        output["fastcache_workflow"] for output in entry["outputs"].values() if "fastcache_report" in output
+    )
+    assert workflow == preview.page.evaluate("() => app.graph.id")
+    other = report | {"computed_fraction": 0.125}
+    preview.receive({"fastcache_report": [other], "fastcache_workflow": ["another"]})
+    assert float(preview.data["computedFraction"]) == report["computed_fraction"]
+    preview.receive({"fastcache_report": [other]})
+    assert preview.data["computedFraction"] == "0.125"
+
+
+# An event of the server that is made here, because its moment in a real run is hard to meet.
+TELL = "([name, detail]) => { app.api.dispatchEvent(new CustomEvent(name, { detail })); }"
+
+
+@on_each_frontend
+def test_map_of_a_preview_that_was_not_executed_ends_with_its_prompt(preview: PreviewPage) -> None:
+    page = preview.page
+    page.evaluate(SEND, step(preview))
+    page.evaluate(FRAME)
+    assert preview.data["state"] == "live"
+    page.evaluate(TELL, ["execution_success", {"prompt_id": "another"}])
+    assert preview.data["state"] == "live"
+    page.evaluate(TELL, ["execution_success", {"prompt_id": "prompt"}])
+    assert (preview.data["state"], preview.data["evaluations"]) == ("report", "1")
+    assert preview.text("notes").startswith("The preview was not executed;")
+
+
+@on_each_frontend
+def test_map_that_is_made_anew_while_it_samples_goes_on(preview: PreviewPage) -> None:
+    page = preview.page
+    workflow = page.evaluate("() => app.graph.id")
+    for evaluation in (0, 1):
+        page.evaluate(SEND, step(preview, evaluation=evaluation, workflow=workflow))
+    page.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
+    page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'live'")
+    page.evaluate(SEND, step(preview, evaluation=2, workflow=workflow))
+    page.wait_for_function(f"() => {MAPS}[0].dataset.evaluations === '3'")
+
+
+@on_each_frontend
 def test_messages_for_a_removed_node_do_no_harm(preview: PreviewPage, complaints: list[str]) -> None:
     page, message = preview.page, step(preview)
     page.evaluate(SEND, message)
@@ -214,6 +258,27 @@ def test_apply_writes_the_widget_and_can_be_undone(preview: PreviewPage, nodes: 
     page.wait_for_function(f"(before) => ({THRESHOLD})() === before", arg=before)
 
 
+# What is on the screen, and whether it is the node's own.
+VISIBLE = f"""() => [...document.querySelectorAll(".fastcache-skip-map")].map((element) =>
+    [{MAPS}.includes(element), element.dataset.state, element.querySelector(".totals").textContent])"""
+
+
+def test_map_that_is_seen_is_the_one_that_is_filled_after_undo(preview: PreviewPage) -> None:
+    page = preview.page
+    preview.queue()
+    before = page.evaluate(THRESHOLD)
+    apply(preview, 0.6)
+    for command, due in (("Undo", before), ("Redo", 0.6)):
+        page.evaluate(f"() => app.extensionManager.command.execute('Comfy.{command}')")
+        page.wait_for_function(f"(due) => ({THRESHOLD})() === due", arg=due)
+        page.wait_for_function(f"() => ({VISIBLE})().map(([own]) => own).join() === 'true'")
+    report = report_of(preview.queue())
+    ((own, state, totals),) = page.evaluate(VISIBLE)
+    assert (own, state) == (True, "report")
+    assert f"{report['seconds']['total']:.2f} s" in totals
+    assert preview.element.evaluate("(element) => element.querySelector('canvas').clientWidth") > 100
+
+
 @pytest.mark.parametrize("inside", ["FastCachePreview", "FastCache"])
 def test_apply_finds_its_way_through_subgraphs(preview: PreviewPage, inside: str) -> None:
     page = preview.page
@@ -235,6 +300,21 @@ def test_reload_keeps_the_map(preview: PreviewPage) -> None:
     assert float(preview.data["computedFraction"]) == report["computed_fraction"]
     page.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
     page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'report'")
+
+
+@on_each_frontend
+def test_undo_does_not_ask_the_server_for_what_the_page_knows(preview: PreviewPage) -> None:
+    page = preview.page
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/history?max_items=16" in request.url else None)
+    report = report_of(preview.queue())
+    before = page.evaluate(THRESHOLD)
+    apply(preview, 0.6)
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.Undo')")
+    page.wait_for_function(f"(before) => ({THRESHOLD})() === before", arg=before)
+    page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'report'")
+    assert float(preview.data["computedFraction"]) == report["computed_fraction"]
+    assert asked == []
 
 
 @on_each_frontend
@@ -270,3 +350,33 @@ def test_pictures_become_addresses(preview: PreviewPage) -> None:
     assert first.endswith("/view?filename=a+b.png&subfolder=&type=temp") and "c.png" in second
     preview.receive({"fastcache_report": [report]})
     assert preview.data["images"] == ""
+
+
+VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+
+
+@pytest.mark.parametrize("nodes", ["classic"], indirect=True)
+def test_middle_button_moves_the_graph_and_the_wheel_scrolls_where_it_can(preview: PreviewPage) -> None:
+    page = preview.page
+    report = report_of(preview.queue())
+    scale, *offset = page.evaluate(VIEW)
+    x, y = preview.centre(".totals")
+    page.mouse.move(x, y)
+    page.mouse.down(button="middle")
+    page.mouse.move(x + 30, y + 20)
+    page.mouse.move(x + 60, y + 40)
+    page.mouse.up(button="middle")
+    page.evaluate(FRAME)
+    assert page.evaluate(VIEW) == pytest.approx([scale, offset[0] + 60, offset[1] + 40])
+    page.mouse.move(x + 160, y + 90)  # nothing is dragged any more
+    page.evaluate(FRAME)
+    assert page.evaluate(VIEW) == pytest.approx([scale, offset[0] + 60, offset[1] + 40])
+    preview.receive({"fastcache_report": [report | {"notes": ["A long note. "] * 200}]})
+    page.evaluate(FRAME)
+    page.mouse.move(*preview.centre(".notes"))
+    page.mouse.wheel(0, 60)
+    page.wait_for_function("(notes) => notes.scrollTop > 0", arg=preview.element.query_selector(".notes"))
+    assert page.evaluate(VIEW)[0] == scale
+    page.mouse.move(*preview.centre(".stage"))
+    page.mouse.wheel(0, -60)
+    page.wait_for_function("(scale) => app.canvas.ds.scale > scale", arg=scale)

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from fastcache_core.replay import replay
-from tests.browser.conftest import ROOT, on_each_frontend
+from tests.browser.conftest import READY, ROOT, on_each_frontend
 from tests.browser.preview_page import PreviewPage, check_curve, report_of, token_mask
 from tests.unit.test_rendering import rendering
 
@@ -106,7 +106,9 @@ def test_history_fills_the_map(preview: PreviewPage) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs."""
     entry = preview.queue()
     preview.server.post("/history", {"clear": True})  # else the node would ask for it by itself
-    preview.page.evaluate("() => app.loadGraphData(JSON.parse(JSON.stringify(app.graph.serialize())))")
+    preview.page.reload()
+    preview.page.wait_for_function(READY)
+    preview.page.evaluate("(graph) => app.loadGraphData(graph)", entry["prompt"][3]["extra_pnginfo"]["workflow"])
     assert preview.data["state"] == "empty"
     preview.page.evaluate("(outputs) => { app.nodeOutputs = outputs; }", entry["outputs"])
     assert preview.data["state"] == "report"

@@ -145,6 +145,12 @@ def test_an_image_that_does_not_suit_costs_nothing_but_a_line(preview, image, ca
     assert preview.draw(report, pictures).shape[0] > 64
 
 
+@pytest.mark.parametrize("extra", [None, [], "text", {}, {"workflow": None}, {"workflow": {"id": 7}}])
+def test_a_prompt_without_a_workflow_names_none(preview, extra) -> None:
+    assert preview.workflow_of(extra) is None
+    assert preview.workflow_of({"workflow": {"id": "abc"}}) == "abc"
+
+
 def test_a_report_that_cannot_be_drawn_is_a_blank_picture(preview, caplog) -> None:
     assert not preview.draw({"schema": "fastcache.report/9"}, []).any()
     assert "FastCache Preview: the report could not be drawn. The report has the schema" in caplog.text

@@ -115,6 +115,25 @@ test("a widget whose value comes from another node is left alone", () => {
   assert.equal(source.widgets[0].value, 0.1);
 });
 
+test("a primitive, which is not in the prompt, gives a value all the same", () => {
+  const [source, shown] = [fastCache(4), preview(7)];
+  const primitive = node(5, "PrimitiveNode", [], { isVirtualNode: true, title: "Primitive" });
+  const reroute = node(6, "Reroute", [" *"], { isVirtualNode: true });
+  const root = graph([source, primitive, reroute, shown], [[4, 0, 7, 0], [5, 0, 6, 0], [6, 0, 4, 3]]);
+  assert.equal(apply(root, shown),
+    "Nothing was changed: block_threshold of FastCache (#4) comes from Primitive (#5). Set it there.");
+  assert.equal(source.widgets[0].value, 0.1);
+  graph(root.nodes, [[4, 0, 7, 0], [6, 0, 4, 3]]); // a reroute that nothing comes to gives nothing
+  assert.match(apply(source.graph, shown), /^block_threshold of FastCache \(#4\) is now 0.14;/);
+});
+
+test("links that go round in a circle lead to no FastCache", () => {
+  const shown = preview(7);
+  const [one, other] = [5, 6].map((id) => node(id, "LoraLoader", ["model MODEL"]));
+  const root = graph([one, other, shown], [[5, 0, 6, 0], [6, 0, 5, 0], [6, 0, 7, 0]]);
+  assert.equal(apply(root, shown), "Nothing was changed: no FastCache node leads to this preview's model input.");
+});
+
 test("a preview in a subgraph finds a FastCache outside, however deep", () => {
   const shown = preview(7);
   const inner = graph([shown], [["in", 0, 7, 0]]);

@@ -7,7 +7,7 @@ import { readReport } from "../../web/lib/report.mjs";
 /** A message about evaluation 2 of a run of two doubles and one single, on 2 x 3 tokens. @param {object} changes */
 function message(changes = {}) {
   return {
-    v: 1, nodes: ["12:7"], prompt_id: "prompt", workflow: null, run: "run", evaluation: 1, steps: 20,
+    v: 1, nodes: ["12:7"], prompt_id: "prompt", workflow: "here", run: "run", evaluation: 1, steps: 20,
     rule: "significance", threshold: { block: 0.1, token: 0.05 }, blocks: [["double", 2], "single 0"], sigma: 0.41,
     computed: btoa("\x00\x80\xff"), change: 0.03, held: 0.05, reason: "predicted: expected error within 0.1",
     tokens: { grid: [1, 2, 3], samples: 1, bits: btoa("\xa4") }, computed_fraction: 0.5, seconds: 3.4, overhead: 0.02,
@@ -71,50 +71,141 @@ test("what is not a message of this version is ignored, with one warning of each
   assert.deepEqual(warnings(() => wrong.flat().forEach(readStep)), []);
 });
 
-/** A map that keeps what it is given, and when it is drawn. */
+/** A page with maps that keep what they are given, of which the newest one is in the graph. */
 function mapped() {
-  /** @type {any[]} */
-  const shown = [];
   /** @type {(() => void)[]} */
   const due = [];
-  const map = {
-    setLive: (/** @type {any} */ report) => shown.push(["live", report.computed.length]),
-    setReport: (/** @type {any} */ report) => shown.push(["report", report.computed.length, ...report.notes]),
-    setImages: (/** @type {any} */ urls) => shown.push(["images", urls.length]),
+  /** @type {any} */
+  let map;
+  let workflow = "here";
+  const live = new LiveMaps((then) => due.push(then), (id, of) => (of === null || of === workflow ? map : undefined));
+  const add = () => {
+    /** @type {any[]} */
+    const shown = [];
+    map = {
+      setLive: (/** @type {any} */ report) => shown.push(["live", report.computed.length]),
+      setReport: (/** @type {any} */ report) => shown.push(["report", report.computed.length, ...report.notes]),
+      setImages: (/** @type {any} */ urls) => shown.push(["images", urls.length]),
+    };
+    return shown;
   };
-  const live = new LiveMaps((then) => due.push(then));
-  return { map, live, shown, draw: () => due.splice(0).forEach((then) => then()) };
+  const draw = () => due.splice(0).forEach((then) => then());
+  return { live, shown: add(), add, draw, goTo: (/** @type {string} */ id) => (workflow = id) };
 }
 
+const NOT_ENDED = "The run did not end; this is what it did until then.";
+const NOT_EXECUTED = "The preview was not executed; this is what came of its run while it sampled.";
+
 test("a map grows once for all messages that came before it is drawn", () => {
-  const { map, live, shown, draw } = mapped();
-  [0, 1, 2].forEach((evaluation) => live.show(map, step({ evaluation })));
+  const { live, shown, draw } = mapped();
+  [0, 1, 2].forEach((evaluation) => live.show(step({ evaluation })));
   draw();
-  live.show(map, step({ evaluation: 3 }));
+  live.show(step({ evaluation: 3 }));
   draw();
   assert.deepEqual(shown, [["images", 0], ["live", 3], ["live", 4]]);
 });
 
 test("what comes after the report is left out, and another run begins anew", () => {
-  const { map, live, shown, draw } = mapped();
-  live.show(map, step({ evaluation: 0 }));
-  live.end(map, "prompt");
+  const { live, shown, draw } = mapped();
+  live.show(step({ evaluation: 0 }));
+  live.end("prompt", "12:7");
   draw();
-  live.show(map, step({ evaluation: 1 }));
-  live.show(map, step({ evaluation: 0, run: "before this one" }));
+  live.show(step({ evaluation: 1 }));
+  live.show(step({ evaluation: 0, run: "before this one" }));
   draw();
-  assert.deepEqual(shown, [["images", 0]]);
-  live.show(map, step({ evaluation: 0, run: "another", prompt_id: "another" }));
+  live.over("prompt", null);
+  assert.deepEqual(shown, []);
+  live.show(step({ evaluation: 0, run: "another", prompt_id: "another" }));
   draw();
-  assert.deepEqual(shown.at(-1), ["live", 1]);
+  assert.deepEqual(shown, [["images", 0], ["live", 1]]);
+});
+
+test("a late message of an earlier run does not take the place of the run that goes on", () => {
+  const { live, shown, draw } = mapped();
+  live.show(step({ evaluation: 18, run: "first" }));
+  [0, 1].forEach((evaluation) => live.show(step({ evaluation, run: "second" })));
+  live.show(step({ evaluation: 19, run: "first" }));
+  draw();
+  live.show(step({ evaluation: 2, run: "second" }));
+  draw();
+  assert.deepEqual(shown, [["images", 0], ["live", 2], ["live", 3]]);
+});
+
+test("a map that is made anew goes on with all columns", () => {
+  const { live, shown, add, draw } = mapped();
+  [0, 1].forEach((evaluation) => live.show(step({ evaluation })));
+  draw();
+  const anew = add();
+  live.resume("here");
+  draw();
+  live.show(step({ evaluation: 2 }));
+  draw();
+  assert.deepEqual([shown, anew], [[["images", 0], ["live", 2]], [["images", 0], ["live", 2], ["live", 3]]]);
+});
+
+test("what came while another workflow was looked at is shown afterwards", () => {
+  const { live, shown, draw, goTo } = mapped();
+  goTo("elsewhere");
+  live.show(step({ evaluation: 0 }));
+  draw();
+  live.over("prompt", null);
+  assert.deepEqual(shown, []);
+  goTo("here");
+  live.resume("here");
+  draw();
+  assert.deepEqual(shown, [["images", 0], ["report", 1, NOT_EXECUTED]]);
+});
+
+test("the same id in another workflow is another preview", () => {
+  const { live, shown, draw } = mapped();
+  live.show(step({ evaluation: 0 }));
+  live.over("prompt", "4");
+  live.show(step({ evaluation: 0, prompt_id: "another", workflow: "elsewhere" }));
+  draw();
+  live.resume("here");
+  draw();
+  assert.deepEqual(shown.at(-1), ["report", 1, NOT_ENDED]);
+  assert.equal(shown.length, 4); // when it was over, what was still due, and again
+});
+
+test("a run that did not end is not brought back after a later one's report", () => {
+  const { live, add, draw } = mapped();
+  live.show(step({ evaluation: 0 }));
+  live.over("prompt", "4");
+  draw();
+  live.end("later", "12:7");
+  const anew = add();
+  live.resume("here");
+  draw();
+  assert.deepEqual(anew, []);
 });
 
 test("what is known of a run that did not end stays", () => {
-  const { map, live, shown, draw } = mapped();
-  [0, 1].forEach((evaluation) => live.show(map, step({ evaluation })));
-  live.interrupt(map, "another prompt");
-  live.interrupt(map, "prompt");
-  live.interrupt(map, "prompt");
+  const { live, shown, draw } = mapped();
+  live.executing = "4";
+  [0, 1].forEach((evaluation) => live.show(step({ evaluation })));
+  live.over("another prompt", "4");
+  live.over("prompt", "4");
+  live.over("prompt", "4");
+  assert.deepEqual(shown, [["images", 0], ["report", 2, NOT_ENDED]]);
   draw();
-  assert.deepEqual(shown, [["images", 0], ["report", 2, "The run did not end; this is what it did until then."]]);
+  assert.deepEqual(shown.at(-1), ["report", 2, NOT_ENDED]);
+});
+
+test("a preview that was not executed keeps what is known, and the run is not said to have stopped", () => {
+  for (const stoppedAt of [null, "5"]) {
+    const { live, shown } = mapped();
+    live.executing = "4";
+    live.show(step({ evaluation: 0 }));
+    live.executing = "5";
+    live.over("prompt", stoppedAt);
+    assert.deepEqual(shown, [["images", 0], ["report", 1, NOT_EXECUTED]]);
+  }
+});
+
+test("only the last prompts are remembered", () => {
+  const { live } = mapped();
+  for (let i = 0; i < 50; i++) live.show(step({ evaluation: 0, prompt_id: `prompt ${i}` }));
+  assert.equal(live.prompts.size, 8);
+  assert.ok(live.prompts.has("prompt 49"));
 });

@@ -79,10 +79,12 @@ export function fastCachesOf(root, preview) {
   const found = new Map();
   for (const hosts of hostsOf(root, preview.graph)) {
     let output = origin(preview, inputIndex(preview, "model"), hosts);
-    while (output && output.node.comfyClass !== "FastCache") {
+    const visited = new Set(); // links may go round in a circle; such a graph does not run
+    while (output && output.node.comfyClass !== "FastCache" && !visited.has(output.node)) {
+      visited.add(output.node);
       output = origin(output.node, modelInput(output.node), output.hosts);
     }
-    if (output) found.set(output.node, output);
+    if (output?.node.comfyClass === "FastCache") found.set(output.node, output);
   }
   return [...found.values()];
 }
@@ -117,7 +119,8 @@ function follow(graph, link, hosts) {
 }
 
 /**
- * The output itself, unless its node only passes something on: a reroute, a subgraph, a node that is bypassed.
+ * The output itself, unless its node only passes something on: a reroute, a subgraph, a node that is bypassed. A
+ * virtual node without an input there, such as a primitive, gives a value of its own.
  * @param {any} node @param {number} slot of the output @param {any[]} hosts @returns {Output | null}
  */
 function through(node, slot, hosts) {
@@ -130,7 +133,9 @@ function through(node, slot, hosts) {
   }
   if (node.isVirtualNode) {
     const source = node.resolveVirtualOutput?.(slot);
-    return source ? through(source.node, source.slot, hosts) : follow(node.graph, node.getInputLink(slot), hosts);
+    if (source) return through(source.node, source.slot, hosts);
+    const link = node.getInputLink(slot);
+    if (link || node.inputs?.[slot]) return follow(node.graph, link, hosts);
   }
   return { node, slot, hosts };
 }

@@ -22,6 +22,9 @@ const VERSION = 1;
 const MOST_CHARACTERS = 64 * 1024;
 const MOST_BLOCKS = 4096;
 const MOST_EVALUATIONS = 10_000;
+const MOST_PROMPTS = 8;
+const NOT_ENDED = "The run did not end; this is what it did until then.";
+const NOT_EXECUTED = "The preview was not executed; this is what came of its run while it sampled.";
 
 /**
  * @param {any} detail the message as parsed JSON
@@ -94,10 +97,10 @@ function bytes(base64) {
 
 /** A run as far as it is known. Evaluations that were left out on the way here count as computed. */
 export class LiveReport {
-  /** @param {Step} step the first one that came */
-  constructor(step) {
+  /** @param {Step} step the first one that came @param {string | null} [sampler] the node that is executed meanwhile */
+  constructor(step, sampler = null) {
     this.run = step.run;
-    this.promptId = step.promptId;
+    this.sampler = sampler;
     /** @type {Map<number, Step>} */
     this.steps = new Map([[step.evaluation, step]]);
     this.newest = step;
@@ -162,69 +165,117 @@ function reasonOf(step, block, reasons) {
 }
 
 /**
- * Which run every map shows, while one goes on.
+ * What the previews of the last prompts show. It does not depend on the maps, which are made anew when somebody undoes
+ * something or looks at another workflow meanwhile.
  *
  * @typedef {{ setLive: (report: object) => void, setReport: (report: object) => void,
  *   setImages: (urls: string[][]) => void }} LiveMap
+ * @typedef {object} Preview of one prompt
+ * @property {string} id its execution id
+ * @property {string | null} workflow null until it is known
+ * @property {LiveReport | null} report of its newest run
+ * @property {Set<string>} past runs that another one came after
+ * @property {boolean} reported whether its own report came
+ * @property {string[] | null} notes once the prompt is over
+ * @property {boolean} due whether it will be drawn
  */
 export class LiveMaps {
-  /** @param {(then: () => void) => void} later calls once the page is to be drawn again, for a run may be faster */
-  constructor(later) {
+  /**
+   * @param {(then: () => void) => void} later calls once the page is to be drawn again, for a run may be faster
+   * @param {(id: string, workflow: string | null) => LiveMap | undefined} mapOf a preview's map, where there is one now
+   */
+  constructor(later, mapOf) {
     this.later = later;
-    /** @type {WeakMap<LiveMap, { report: LiveReport, ended: boolean, due: boolean }>} */
+    this.mapOf = mapOf;
+    /** By prompt, oldest first, and by execution id. @type {Map<string, Map<string, Preview>>} */
+    this.prompts = new Map();
+    /** What every map shows. @type {WeakMap<LiveMap, LiveReport>} */
     this.shown = new WeakMap();
-    /** The prompt whose report a map got last. @type {WeakMap<LiveMap, string>} */
-    this.over = new WeakMap();
+    /** The node that ComfyUI executes. @type {string | null} */
+    this.executing = null;
+  }
+
+  /** @param {string} promptId @param {string} id @returns {Preview} */
+  preview(promptId, id) {
+    const previews = this.prompts.get(promptId) ?? new Map();
+    this.prompts.set(promptId, previews);
+    if (this.prompts.size > MOST_PROMPTS) this.prompts.delete([...this.prompts.keys()][0]);
+    const fresh = { id, workflow: null, report: null, past: new Set(), reported: false, notes: null, due: false };
+    if (!previews.has(id)) previews.set(id, fresh);
+    return previews.get(id);
   }
 
   /**
-   * Show an evaluation, unless it comes after its run's report.
-   * @param {LiveMap} map
+   * Show an evaluation, unless it comes after the preview's report or after another run has begun.
    * @param {Step} step
    */
-  show(map, step) {
-    if (this.over.get(map) === step.promptId) return;
-    let now = this.shown.get(map);
-    if (now?.report.run === step.run) {
-      now.report.add(step);
-    } else {
-      now = { report: new LiveReport(step), ended: false, due: false };
-      this.shown.set(map, now);
-      map.setImages([]); // those of the run before
+  show(step) {
+    for (const id of step.nodes) {
+      const preview = this.preview(step.promptId, id);
+      if (preview.reported || preview.past.has(step.run)) continue;
+      preview.workflow = step.workflow;
+      if (preview.report?.run === step.run) {
+        preview.report.add(step);
+      } else {
+        if (preview.report) preview.past.add(preview.report.run);
+        preview.report = new LiveReport(step, this.executing);
+      }
+      this.drawLater(preview);
     }
-    if (!now.due) this.later(() => this.draw(map));
-    now.due = true;
   }
 
-  /** @param {LiveMap} map */
-  draw(map) {
-    const now = this.shown.get(map);
-    if (!now) return;
-    now.due = false;
-    if (!now.ended) map.setLive(now.report.toReport());
+  /** @param {Preview} preview */
+  drawLater(preview) {
+    if (!preview.due) this.later(() => this.draw(preview));
+    preview.due = true;
+  }
+
+  /** @param {Preview} preview */
+  draw(preview) {
+    preview.due = false;
+    const { report, notes } = preview;
+    const map = preview.reported ? null : this.mapOf(preview.id, preview.workflow);
+    if (!report || !map) return;
+    if (this.shown.get(map) !== report) map.setImages([]); // those of the run before
+    this.shown.set(map, report);
+    if (notes) map.setReport({ ...report.toReport(), notes });
+    else map.setLive(report.toReport());
+  }
+
+  /**
+   * The maps of a workflow were made anew: those whose last prompt gave them no report go on with what is known.
+   * @param {string} workflow
+   */
+  resume(workflow) {
+    const previews = [...this.prompts.values()].flatMap((those) => [...those.values()]);
+    const here = previews.filter((preview) => preview.workflow === workflow || preview.workflow === null);
+    const last = new Map(here.map((preview) => [preview.id, preview]));
+    for (const preview of last.values()) {
+      if (preview.workflow !== null) this.drawLater(preview);
+    }
   }
 
   /**
    * The preview's turn came in a prompt: its map shows the report, and what still comes of that prompt is older.
-   * @param {LiveMap} map
    * @param {string} promptId
+   * @param {string} id execution id of the preview
    */
-  end(map, promptId) {
-    this.over.set(map, promptId);
-    const now = this.shown.get(map);
-    if (now) now.ended = true;
+  end(promptId, id) {
+    Object.assign(this.preview(promptId, id), { reported: true, report: null });
   }
 
   /**
-   * A prompt ended before the preview's turn came: what is known of its run stays.
-   * @param {LiveMap} map
+   * A prompt is over. For previews whose turn did not come, what is known of their run stays.
    * @param {string} promptId
+   * @param {string | null} stoppedAt the node at which it was interrupted or failed; null if it did not
    */
-  interrupt(map, promptId) {
-    const now = this.shown.get(map);
-    if (!now || now.ended || now.report.promptId !== promptId) return;
-    now.ended = true;
-    map.setReport({ ...now.report.toReport(), notes: ["The run did not end; this is what it did until then."] });
+  over(promptId, stoppedAt) {
+    for (const preview of this.prompts.get(promptId)?.values() ?? []) {
+      if (!preview.report || preview.notes) continue;
+      const sampler = preview.report.sampler ?? stoppedAt;
+      preview.notes = [stoppedAt !== null && stoppedAt === sampler ? NOT_ENDED : NOT_EXECUTED];
+      this.draw(preview);
+    }
   }
 }
 
