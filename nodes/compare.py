@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 from ..fastcache_core.metrics import closeness
 from .drawing.comparison import Pair, Pairs, comparison_text, pictures, skipped_text
 from .host import last_report
+from .origin import of_workflow
 
 SHOWN = 16  # pictures in the graph, at most: more of them, a video's, would be written and never looked at
 
@@ -58,7 +59,8 @@ class FastCacheCompare(io.ComfyNode):
         text = comparison_text(pairs, measured, [] if model is None else skipped_text(last_report(model)))
         drawn = stacked(pictures(pairs, watched(pairs, progress), measured), len(pairs))
         shown = drawn[:: math.ceil(len(drawn) / SHOWN)]
-        return io.NodeOutput(drawn, text, ui=ui.PreviewImage(shown, cls=cls).as_dict() | {"text": [text]})
+        told = {"text": [text], **of_workflow(cls.hidden.extra_pnginfo)}
+        return io.NodeOutput(drawn, text, ui=ui.PreviewImage(shown, cls=cls).as_dict() | told)
 
 
 def watched(pairs: Pairs, progress: comfy.utils.ProgressBar) -> Iterator[Pair]:

@@ -18,6 +18,7 @@ from .drawing.rendering import render_report
 from .drawing.report_data import frames_of
 from .drawing.token_maps import Pictures
 from .host import last_report
+from .origin import of_workflow
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +70,7 @@ class FastCachePreview(io.ComfyNode):
         shown: dict[str, Any] = {"fastcache_report": [report]}
         if image is not None:
             shown["fastcache_images"] = written(pictures)
-        # ComfyUI gives it to every output node. Another tab of the page may have a node with this one's id.
-        if (workflow := workflow_of(cls.hidden.extra_pnginfo)) is not None:
-            shown["fastcache_workflow"] = [workflow]
-        return io.NodeOutput(drawn, json.dumps(report), ui=shown)
-
-
-def workflow_of(extra: Any) -> str | None:
-    """Id of the workflow that was queued; None where what came with the prompt, which may be anything, has none."""
-    workflow = extra.get("workflow") if isinstance(extra, dict) else None
-    found = workflow.get("id") if isinstance(workflow, dict) else None
-    return found if isinstance(found, str) else None
+        return io.NodeOutput(drawn, json.dumps(report), ui=shown | of_workflow(cls.hidden.extra_pnginfo))
 
 
 def pictures_of(image: Any, report: dict) -> Pictures:

@@ -143,21 +143,3 @@ def test_an_image_that_does_not_suit_costs_nothing_but_a_line(preview, image, ca
     assert pictures == []
     assert "FastCache Preview: the token maps are drawn without the image. The image" in caplog.text
     assert preview.draw(report, pictures).shape[0] > 64
-
-
-@pytest.mark.parametrize("extra", [None, [], "text", {}, {"workflow": None}, {"workflow": {"id": 7}}])
-def test_a_prompt_without_a_workflow_names_none(preview, extra) -> None:
-    assert preview.workflow_of(extra) is None
-    assert preview.workflow_of({"workflow": {"id": "abc"}}) == "abc"
-
-
-def test_a_report_that_cannot_be_drawn_is_a_blank_picture(preview, caplog) -> None:
-    assert not preview.draw({"schema": "fastcache.report/9"}, []).any()
-    assert "FastCache Preview: the report could not be drawn. The report has the schema" in caplog.text
-
-
-def test_pictures_that_cannot_be_written_cost_nothing_but_a_line(preview, caplog, tmp_path, monkeypatch) -> None:
-    gone = (str(tmp_path / "gone"), "prefix", 1, "", "prefix")
-    monkeypatch.setattr(preview.folder_paths, "get_save_image_path", lambda *_: gone)
-    assert preview.written(frame_pictures(greys(1), 1, 1)) == []
-    assert "the widget shows its token maps without the image" in caplog.text
