@@ -216,10 +216,3 @@ def test_the_string_output_is_the_report(server):
     shown["text"] = node("PreviewAny", source=["preview", 1])
     outputs = server.run(shown)["outputs"]
     assert json.loads(outputs["text"]["text"][0]) == outputs["preview"]["fastcache_report"][0]
-
-
-def test_preview_of_a_model_without_fastcache_says_what_to_connect(server):
-    plain = graph()
-    plain["preview"] = node("FastCachePreview", model=["shift", 0], after_sample=["sample", 0])
-    with pytest.raises(ComfyError, match="connect FastCache's MODEL output"):
-        sample(server, plain)
