@@ -123,18 +123,23 @@ def test_few_tokens_are_neither_none_nor_all():
     assert fractions(computed, rows) == [0, 1e-4, 0.9999, 1, 1]
 
 
-def test_a_branch_that_is_not_called_was_not_treated_differently():
+def with_uncond_at(evaluations: range) -> dict:
+    """The report of a run whose second conditioning is there at some evaluations only."""
     blocks = [toys.attend(0, 4), toys.attend(1, 4)]
     run = toys.make_run(blocks, SIGMAS, 0.5)
     for i, (sigma, img) in enumerate(zip(SIGMAS, toys.trajectory(5), strict=False)):
         run.begin_evaluation(sigma)
-        for kind in ("cond", "uncond") if i < 3 else ("cond",):
+        for kind in ("cond", "uncond") if i in evaluations else ("cond",):
             run.begin_call([kind], kinds=[kind])
             streams = {"img": img, "txt": toys.text_of([kind], img)}
             for index, block in enumerate(blocks):
                 streams = run.run_block(toys.block_call(index, block, sigma, streams))
         run.end_evaluation()
-    report = run.report.to_json()
+    return run.report.to_json()
+
+
+def test_a_branch_that_is_not_called_was_not_treated_differently():
+    report = with_uncond_at(range(3))
     assert report["computed"][3] == [0, 0]
     assert report["computed_by_branch"] == {}
     assert sum(report["evaluation_work"]) == pytest.approx(1)
@@ -143,17 +148,7 @@ def test_a_branch_that_is_not_called_was_not_treated_differently():
 
 def test_branches_that_were_treated_differently_are_told_apart():
     """The second conditioning comes later, so it has nothing to predict from when the first one is predicted."""
-    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
-    run = toys.make_run(blocks, SIGMAS, 0.5)
-    for i, (sigma, img) in enumerate(zip(SIGMAS, toys.trajectory(5), strict=False)):
-        run.begin_evaluation(sigma)
-        for kind in ("cond", "uncond") if i >= 2 else ("cond",):
-            run.begin_call([kind], kinds=[kind])
-            streams = {"img": img, "txt": toys.text_of([kind], img)}
-            for index, block in enumerate(blocks):
-                streams = run.run_block(toys.block_call(index, block, sigma, streams))
-        run.end_evaluation()
-    report = run.report.to_json()
+    report = with_uncond_at(range(2, 5))
     assert report["computed"][2] == [0.5, 0.5]
     assert report["computed_by_branch"]["cond"][2] == [0, 0]
     assert report["computed_by_branch"]["uncond"][2] == [1, 1]
