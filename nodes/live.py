@@ -6,7 +6,6 @@ and sends; when it cannot keep up, evaluations are left out. It ends with the ru
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import logging
 import math
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..fastcache_core.records import EvaluationRecord, finite, part_of
+from ..fastcache_core.records import EvaluationRecord, finite, packed_bytes, part_of
 from ..fastcache_core.report import Report
 
 VERSION = 1
@@ -116,7 +115,7 @@ def message(evaluation: int, report: Report) -> dict[str, Any]:
         "threshold": dict(zip(("block", "token"), record.thresholds or (None, None), strict=True)),
         "blocks": compact(report.blocks),
         "sigma": finite(record.sigma),
-        "computed": base64.b64encode(levels(computed).tobytes()).decode(),
+        "computed": packed_bytes(levels(computed)),
         "held": finite(record.held),
         "change": finite(record.change[0]),
         "reason": main_reason(record, report),
@@ -158,7 +157,7 @@ def token_maps(record: EvaluationRecord, report: Report) -> dict[str, Any] | Non
         return None
     mask = pooled(record.computed_tokens(shape).reshape(shape[0], *report.grid))
     samples, *grid = mask.shape
-    return {"grid": grid, "samples": samples, "bits": base64.b64encode(np.packbits(mask).tobytes()).decode()}
+    return {"grid": grid, "samples": samples, "bits": packed_bytes(np.packbits(mask))}
 
 
 def pooled(mask: np.ndarray) -> np.ndarray:

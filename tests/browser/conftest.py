@@ -31,16 +31,22 @@ on_each_frontend = pytest.mark.parametrize(
 READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium from FASTCACHE_CHROMIUM."""
-    executable = os.environ.get("FASTCACHE_CHROMIUM")
-    if not executable:
+def named_by(variable: str, what: str) -> str:
+    """The value of an environment variable, which dev.py sets; without it no browser test can run."""
+    value = os.environ.get(variable)
+    if not value:
         pytest.fail(
-            "The environment variable FASTCACHE_CHROMIUM does not name a Chromium. "
+            f"The environment variable {variable} does not name {what}. "
             "Start browser tests with 'python3 dev.py test browser'.",
             pytrace=False,
         )
+    return value
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium from FASTCACHE_CHROMIUM."""
+    executable = named_by("FASTCACHE_CHROMIUM", "a Chromium")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield running
@@ -61,13 +67,7 @@ def server(
     if frontend == "pinned":
         yield request.getfixturevalue("server")
         return
-    folder = os.environ.get("FASTCACHE_FRONTEND")
-    if not folder:
-        pytest.fail(
-            "The environment variable FASTCACHE_FRONTEND does not name the folder of a second ComfyUI frontend. "
-            "Start browser tests with 'python3 dev.py test browser'.",
-            pytrace=False,
-        )
+    folder = named_by("FASTCACHE_FRONTEND", "the folder of a second ComfyUI frontend")
     yield from running_server(tmp_path_factory.mktemp("recent"), "--front-end-root", folder)
 
 
