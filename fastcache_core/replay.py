@@ -131,7 +131,7 @@ class _Replay:
             fraction = 1.0 if mask is None or fresh else int(mask.sum(dim=1).amax()) / mask.shape[1]
             advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)), 0.0)
             if self.tokens:
-                masks.append(self.tokens.advance(lead.travelled, mask, all(predicted)))
+                masks.append(self.tokens.advance(evaluation, lead.travelled, mask, all(predicted)))
                 left.append(0.0 if fresh or all(predicted) else self.tokens.left(masks[-1]))
             computed.append(self._row(predicted, fraction))
             errors.append(self._error(evaluation, facts, predicted))
@@ -191,48 +191,54 @@ class _Tokens:
         run, tokens = report["run"], report["tokens"]
         self.forced = [forced is not None for forced in report["forced"]]
         self.rested = [not any(row) for row in report["computed"]]
-        shape = (tokens["samples"], math.prod(tokens["grid"]))
-        recorded = tokens["saliency"]
-        then = scaled(report, "token", None)
-        pairs = zip(recorded["values"], then, strict=True)
+        shape, then = (tokens["samples"], math.prod(tokens["grid"])), scaled(report, "token", None)
+        pairs = zip(tokens["saliency"]["values"], then, strict=True)
         self.saliency = [unpacked(value, threshold, shape) for value, threshold in pairs]
         bounds = run["min_active"], run["max_active"], run["refresh_interval"]
-        self.configs, self.configs_then = (
-            [TokenSelectorConfig(threshold, *bounds) for threshold in each] for each in (thresholds, then)
+        self.now, self.then = (
+            _Path([TokenSelectorConfig(threshold, *bounds) for threshold in each], shape) for each in (thresholds, then)
         )
-        self.age, self.age_then = torch.zeros(shape, dtype=torch.int32), torch.zeros(shape, dtype=torch.int32)
-        self.since, self.since_then = torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
         self.changed = torch.zeros(shape)
-        self.evaluation = 0
 
     def selected(self, evaluation: int, travelled: float) -> Tensor | None:
         """The tokens [samples, tokens] that would be computed if any block is; None where nothing was recorded."""
-        self.evaluation, then = evaluation, self.saliency[evaluation]
-        if then is None or self.configs[evaluation].threshold == 0:
+        then = self.saliency[evaluation]
+        if then is None or self.now.configs[evaluation].threshold == 0:
             self.changed = torch.zeros_like(self.changed)
             return None
-        ways = travelled - self.since, travelled - self.since_then
-        self.changed = torch.where(ways[1] > 0, then * (ways[0] / ways[1]) ** 2, then.double())
-        return choose_active(self.changed, self.age, self.configs[evaluation])
+        way, way_then = travelled - self.now.since, travelled - self.then.since
+        self.changed = torch.where(way_then > 0, then * (way / way_then) ** 2, then.double())
+        return self.now.choose(evaluation, self.changed)
 
-    def advance(self, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
+    def advance(self, evaluation: int, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
         """Count on, for what would have been done and for what was; returns which tokens would have been computed."""
-        then = self.saliency[self.evaluation]
-        selected_then = None if then is None else choose_active(then, self.age_then, self.configs_then[self.evaluation])
-        mask_then = None if self.forced[self.evaluation] else selected_then
-        moved_then = self._moved(mask_then, self.rested[self.evaluation])
-        moved = self._moved(mask, rested)
-        self.age, self.age_then = torch.where(moved, 0, self.age + 1), torch.where(moved_then, 0, self.age_then + 1)
-        self.since = torch.where(moved, travelled, self.since)
-        self.since_then = torch.where(moved_then, travelled, self.since_then)
-        return moved
-
-    def _moved(self, mask: Tensor | None, rested: bool) -> Tensor:
-        return torch.full_like(self.age, not rested, dtype=torch.bool) if rested or mask is None else mask
+        saliency = None if self.forced[evaluation] else self.saliency[evaluation]
+        mask_then = None if saliency is None else self.then.choose(evaluation, saliency)
+        self.then.move(travelled, mask_then, self.rested[evaluation])
+        return self.now.move(travelled, mask, rested)
 
     def left(self, mask: Tensor) -> float:
         """Relative change of the state that stays undone, since these tokens only are computed; worst sample."""
         return float(self.changed.masked_fill(mask, 0).mean(dim=1).sqrt().amax())
+
+
+class _Path:
+    """When each token was computed last, under some settings: evaluations since, and how far the state had come."""
+
+    def __init__(self, configs: list[TokenSelectorConfig], shape: tuple[int, int]):
+        self.configs = configs
+        self.age = torch.zeros(shape, dtype=torch.int32)
+        self.since = torch.zeros(shape, dtype=torch.float64)
+
+    def choose(self, evaluation: int, changed: Tensor) -> Tensor:
+        return choose_active(changed, self.age, self.configs[evaluation])
+
+    def move(self, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
+        """Tokens of the mask are computed, all of them if it is None, none if all blocks rest; returns which."""
+        moved = torch.full_like(self.age, not rested, dtype=torch.bool) if rested or mask is None else mask
+        self.age = torch.where(moved, 0, self.age + 1)
+        self.since = torch.where(moved, travelled, self.since)
+        return moved
 
 
 def between(values: Sequence[float | None]) -> list[float | None]:
