@@ -31,6 +31,12 @@ const texts = new WeakMap();
 const live = new LiveMaps(nextFrame, mapOf);
 const places = new Places(nextFrame);
 const kept = new LastOutputs();
+/** What the running prompt takes over from earlier ones, maybe of other workflows: the outputs say theirs.
+ * @type {{ prompt_id: string, nodes: string[] } | null} */
+let reused = null;
+/** Outputs taken over from another workflow's run, until it is known whose run took them.
+ * @type {{ promptId: string, id: string, output: any }[]} */
+const strays = [];
 /** Workflows whose earlier runs the server was asked for. @type {Set<string>} */
 const asked = new Set();
 
@@ -61,6 +67,10 @@ app.registerExtension({
     api.addEventListener(EVENT, guarded(({ detail }) => showStep(detail)));
     api.addEventListener("executing", guarded(({ detail }) => {
       live.executing = detail;
+      if (detail === null) guarded(settle)(); // the run is over, and in the history
+    }));
+    api.addEventListener("execution_cached", guarded(({ detail }) => {
+      reused = detail;
     }));
     api.addEventListener("executed", guarded(({ detail }) => keepOutput(detail)));
     for (const end of ["execution_success", "execution_error", "execution_interrupted"]) {
@@ -212,8 +222,33 @@ function showStep(detail) {
 /** What a node put out is kept, also where its workflow is in another tab. @param {any} detail of the event */
 function keepOutput({ node, display_node: id = node, prompt_id: promptId, output }) {
   if (output?.fastcache_report) live.end(promptId, id);
-  else if (!texts.has(nodeByExecutionId(root(), id))) return;
-  kept.keep(output?.fastcache_workflow?.[0] ?? root().id, id, output);
+  else if (!output || !texts.has(nodeByExecutionId(root(), id))) return;
+  const workflow = output.fastcache_workflow?.[0] ?? root().id;
+  const again = reused?.prompt_id === promptId && reused?.nodes.includes(node);
+  if (again && !isHere(workflow)) strays.push({ promptId, id, output });
+  else kept.keep(workflow, id, output);
+}
+
+/** Give outputs that were taken over from another workflow's run to the workflow that was run. */
+async function settle() {
+  for (const { promptId, id, output } of strays.splice(0)) {
+    const run = (await historyOf(`/${promptId}`))[promptId];
+    const workflow = run && workflowOf(run);
+    if (!workflow) continue;
+    kept.keep(workflow, id, ranIn(workflow, output));
+    if (isHere(workflow)) showOutput(nodeByExecutionId(root(), id), ranIn(workflow, output));
+  }
+}
+
+/** @param {string} workflow @param {any} output of a run of it */
+function ranIn(workflow, output) {
+  return { ...output, fastcache_workflow: [workflow] };
+}
+
+/** @param {string} which part of the history @returns {Promise<Record<string, any>>} runs by id, oldest first */
+async function historyOf(which) {
+  const response = await api.fetchApi(`/history${which}`);
+  return response.ok ? response.json() : {};
 }
 
 /** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */
@@ -222,10 +257,9 @@ async function recall() {
   showKept(id);
   if (asked.has(id) || !allNodes(root()).some(isEmpty)) return;
   asked.add(id);
-  const response = await api.fetchApi(`/history?max_items=${REMEMBERED}`);
-  if (!response.ok) return;
-  const runs = Object.values(await response.json()).filter((run) => workflowOf(run) === id); // oldest first
-  kept.add(id, new Map(runs.flatMap((run) => Object.entries(run.outputs))));
+  const runs = Object.values(await historyOf(`?max_items=${REMEMBERED}`)).filter((run) => workflowOf(run) === id);
+  const outputs = runs.flatMap((run) => Object.entries(run.outputs));
+  kept.add(id, new Map(outputs.map(([node, output]) => [node, ranIn(id, output)])));
   if (root().id === id) showKept(id);
 }
 

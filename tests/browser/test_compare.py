@@ -71,6 +71,17 @@ def test_node_shows_text_and_pictures(compare: Page, nodes: str, screenshots: Pa
 
 
 @on_each_frontend
+def test_result_taken_over_from_another_workflow_is_shown(compare: Page) -> None:
+    """ComfyUI computes nothing twice: the same nodes in a new workflow get what an earlier one's run put out."""
+    queue(compare)
+    compare.evaluate(GRAPH)
+    compare.evaluate("() => { app.graph.id = crypto.randomUUID(); }")
+    compare.evaluate_handle(ELEMENT).as_element().wait_for_element_state("visible")
+    assert shown(compare) == "Run the workflow to compare the images."
+    queue(compare)
+
+
+@on_each_frontend
 def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file."""
     queue(compare)
