@@ -13,6 +13,7 @@ from .thresholds import HIGHEST, parse_thresholds
 RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
 PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
 LEVELS = ("auto", "block", "span", "stack", "model_output")
+CHOICES = ("saliency", "clusters", "round_robin")
 CONTEXTS = ("all_tokens", "active_tokens")
 CACHE_DEVICES = ("main", "offload")
 
@@ -121,6 +122,10 @@ class TokenSelectorConfig:
     threshold_curve: as in the block cache.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token is computed again after at most this many evaluations.
+    choose: `saliency`, by the threshold; `clusters`: one token of each of so many groups of alike states, all once one
+        is due for refresh (ClusCa); `round_robin`: one token in refresh_interval, in turns (TokenCache). The last two
+        only ask whether the threshold is 0.
+    clusters: how many groups.
     context: what active tokens attend to: `all_tokens`, the static ones through keys and values kept from when they
         were computed, or `active_tokens` only, which needs no such memory and is much worse (the paper's).
     """
@@ -130,6 +135,8 @@ class TokenSelectorConfig:
     max_active: float = 1.0
     refresh_interval: int = 6
     context: str = "all_tokens"
+    choose: str = "saliency"
+    clusters: int = 16
     threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -139,6 +146,8 @@ class TokenSelectorConfig:
         _check_number("max_active", self.max_active, 0, 1)
         _check_integer("refresh_interval", self.refresh_interval, 1, 1000)
         _check_choice("context", self.context, CONTEXTS)
+        _check_choice("choose", self.choose, CHOICES)
+        _check_integer("clusters", self.clusters, 1, 4096)
         if self.min_active > self.max_active:
             raise ValueError(
                 f"min_active ({self.min_active:g}) is above max_active ({self.max_active:g}); "

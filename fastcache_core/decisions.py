@@ -157,7 +157,7 @@ class Decider:
             config = self.token_selector(evaluation)
             if config.threshold > 0:
                 saliency = token_saliency(h, lead.anchors.hidden)
-                mask = choose_active(saliency, lead.anchors.age, config)
+                mask = choose_active(saliency, lead.anchors.age, config, h)
         wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
         if change is not None:
             wanted["change"] = change

@@ -1,0 +1,1 @@
+"""What is learned from uncached runs: recordings in, a profile out. Nothing here is needed to sample."""
