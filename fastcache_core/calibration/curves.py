@@ -11,11 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..curves import Curves
+from ..curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
 from ..signals import TINY
 
-# Names of curves and coefficients.
-MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL = "magnitude", "sensitivity_state", "sensitivity_time", "polynomial"
 DEGREE = 4  # of TeaCache's polynomial
 MOST_GAP = 4  # evaluations that sensitivities are fitted over
 

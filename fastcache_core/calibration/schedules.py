@@ -38,9 +38,9 @@ def change_table(outputs: Tensor, most_gap: int) -> Tensor:
 
 
 def kinds_of(names: Sequence[str]) -> list[list[int]]:
-    """Blocks by kind: sub-layers `block 3 attn` by their last word, whole blocks all together."""
-    words = [name.split()[-1] if not name.split()[-1].isdigit() else "" for name in names]
-    return [[b for b, word in enumerate(words) if word == kind] for kind in dict.fromkeys(words)]
+    """Blocks, or sub-layers, by kind, which is what their names have before the number: `double_mlp 3`."""
+    kinds = [name.rpartition(" ")[0] for name in names]
+    return [[b for b, kind in enumerate(kinds) if kind == each] for each in dict.fromkeys(kinds)]
 
 
 def smoothcache(table: Tensor, names: Sequence[str], config: BlockCacheConfig) -> Rows:
@@ -159,7 +159,7 @@ def eb_cache(table: Tensor, names: Sequence[str], config: BlockCacheConfig) -> R
     attention while attention's is. Where names do not tell attention apart, it is all or nothing.
     """
     steps = table.shape[1]
-    attention = [name.endswith("attn") for name in names]
+    attention = ["attention" in name for name in names]
     of_attention, of_others = (table[[a == kind for a in attention]].mean(dim=0) for kind in (True, False))
     computed, full = np.ones((steps, len(names)), int), 0
     for e in range(1, steps):
