@@ -14,7 +14,7 @@ from .masks import NEEDED_CURVES
 from .predictors import REUSE, Forecast
 
 OFF = TokenSelectorConfig()
-FIRST, TAYLOR = Forecast(1.0), Forecast(1.0, 1.0)  # orders of Taylor's series, as Newton's in sigma
+FIRST, TAYLOR = Forecast(1.0), Forecast(1.0, 1.0, taylor=True)  # orders of Taylor's series
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "ProCache": Preset(
         "arXiv 2512.17298", "interval",
-        "All patterns are judged by recorded changes; the original samples some and judges pictures. No selective steps.",
+        "All patterns are judged by recorded changes; the original samples some, judges pictures, and has selective "
+        "steps, which compute deep blocks only.",
         _masked("procache", level="stack", interval=3, forecast=FIRST, predictor="extrapolate"),
     ),
     "EB-Cache": Preset(
@@ -185,9 +186,9 @@ NOT_APPLICABLE = {
     "LLMCache": "It reuses layers of language models across prompts that mean the same; there is no denoising in it.",
     "CacheQuant": "Its half that is quantisation is the model loader's business; the other half, schedules by dynamic "
     "programming and a correction per channel, is what a profile holds.",
-    "DyDiT": "Its weights are others, trained to leave out heads and channels: a model to load, not a way to sample one.",
-    "DBPrune": "It decides at each block by the state that enters it, which costs a wait for the device at every block; "
-    "here one decision is taken at each evaluation. Rule `distance` at level `block` comes closest.",
+    "DyDiT": "Its weights are others, trained to leave out heads and channels: a model to load, no way to sample one.",
+    "DBPrune": "It decides at each block by the state that enters it, and waits for the device at every block; here "
+    "one decision is taken at each evaluation. The rule distance at the level block comes closest.",
     "AdaCorrection": "It blends what is cached with what is freshly computed, so that everything is always computed.",
 }
 

@@ -51,14 +51,15 @@ def sensitivities(
     """SenCache (arXiv 2602.24208): how much the residual changes with the state, and with sigma, at every evaluation.
 
     |r' - r| / |r| ~ J_x |h' - h| / |h| + J_t |sigma' - sigma| over the next few evaluations, by least squares with
-    neither J below 0. The last evaluation, after which there is nothing, is like the one before.
+    neither J below 0. The last evaluations, after which there are not two more to tell these apart, are like the one
+    before.
     """
     fits = []
-    for e in range(len(states) - 1):
+    for e in range(max(1, len(states) - 2)):
         later = range(e + 1, min(e + most_gap, len(states) - 1) + 1)
         moved = [(_relative(states[e], states[i]), abs(sigmas[i] - sigmas[e])) for i in later]
         fits.append(_nonnegative(np.array(moved), np.array([_relative(residuals[e], residuals[i]) for i in later])))
-    fits += fits[-1:] or [(0.0, 0.0)]
+    fits += fits[-1:] * (len(states) - len(fits))
     return [x for x, _ in fits], [t for _, t in fits]
 
 
