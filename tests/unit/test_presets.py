@@ -12,6 +12,7 @@ from fastcache_core.presets import NOT_APPLICABLE, PRESETS, settings
 
 from . import published as p
 
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_published_*.py"))
 
 
@@ -70,3 +71,19 @@ def test_a_mask_is_made_for_the_sublayers_of_a_run():
     assert [row[: p.DEPTH] for row in mask.computed] == [row[p.DEPTH :] for row in mask.computed]
     assert [row[: p.DEPTH] for row in mask.computed] == mask_of(blocks, known, known.blocks).computed
     assert mask_of(blocks, known, ["mlp 99"]) is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_documentation_says_what_the_table_says(name):
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n### {name}\n")[2].partition("\n#")[0]
+    preset = PRESETS[name]
+    assert f"Differs: {preset.differs}" in section
+    assert f"`{preset.knob}` {preset.published:g};" in section and preset.paper in section
+    assert f"predictor `{preset.blocks.predictor}`" in section
+
+
+def test_the_documentation_lists_what_cannot_be_a_preset():
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    for name, reason in NOT_APPLICABLE.items():
+        assert f"- **{name}**: {reason}" in text
