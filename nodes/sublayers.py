@@ -7,7 +7,7 @@ a state of zeros: what is kept is the result itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -30,9 +30,9 @@ Unrecorded = Callable[[], AbstractContextManager]
 
 
 class Returned(NamedTuple):
-    """What a module was seen to return: dtypes of its results, and whether these are in a tuple."""
+    """What a module was seen to return: width and dtype of its results, and whether these are in a tuple."""
 
-    dtypes: dict[str, torch.dtype]
+    results: dict[str, tuple[int, torch.dtype]]
     tupled: bool
 
 
@@ -132,23 +132,27 @@ class Sublayers:
         part, tupled = self.all[index], isinstance(out, tuple | list)
         results, names = out if tupled else (out,), part.layer.returns or streams_of(part, given)
         alike = len(results) == len(names) and all(
-            isinstance(h, Tensor) and h.shape == given[name].shape for name, h in zip(names, results, strict=True)
+            isinstance(h, Tensor) and h.shape[:-1] == given[name].shape[:-1]
+            for name, h in zip(names, results, strict=True)
         )
         if not alike:
             self.refused.add(index)
-            self._leave(part, "do not return what they are given in its shape")
+            self._leave(part, "do not return one result for each token")
             return {}
         by_name = dict(zip(names, results, strict=True))
-        self.returned[index] = Returned({name: h.dtype for name, h in by_name.items()}, tupled)
+        self.returned[index] = Returned({name: (h.shape[-1], h.dtype) for name, h in by_name.items()}, tupled)
         return {name: flat(part, h) for name, h in by_name.items()}
 
     def _call(
         self, index: int, given: Mapping[str, Any], compute: Callable[[Streams, Attending | None], Streams]
     ) -> BlockCall:
         part = self.all[index]
-        names, known = streams_of(part, given), self.returned.get(index)
-        dtypes = known.dtypes if known else {name: given[name].dtype for name in names}
-        streams = {name: flat(part, zeros(given[name].shape, given[name], dtypes[name])) for name in names}
+        names, streams = streams_of(part, given), {}
+        for name in names:
+            h = given[name]
+            # Until it was seen, it is taken to be like what is given; what does not fit then is not kept.
+            width, dtype = self.returned[index].results[name] if index in self.returned else (h.shape[-1], h.dtype)
+            streams[name] = flat(part, zeros((*h.shape[:-1], width), h.device, dtype))
         image, *others = (h.shape[1] for h in streams.values())
         if part.layer.kind == TEXT_MLP:
             span = sequence = Span(0, image, image)
@@ -171,7 +175,8 @@ class Sublayers:
         """Where tokens lie, which is read when the first module of a call is reached."""
         key = None if self.family.joined else part.block_list.attribute
         if key not in self.layouts:
-            entering = zeros(flat(part, given[streams_of(part, given)[0]]).shape)
+            h = given[streams_of(part, given)[0]]
+            entering = flat(part, zeros(h.shape, h.device, h.dtype))
             self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, given)
             self.run.report.know_grid(layout.grid)
         return self.layouts[key]
@@ -179,7 +184,7 @@ class Sublayers:
     def _seen(self, part: Part, h: Tensor, span: Span) -> Tensor:
         """What decisions look at: image tokens that the first module of a call is given; later, their shape only."""
         if self.entered is not None:
-            return zeros(self.entered, h)
+            return zeros(self.entered, h.device, h.dtype)
         seen = flat(part, h)[:, span.start : span.stop]
         self.entered = seen.shape
         return seen
@@ -195,7 +200,6 @@ def flat(part: Part, h: Tensor) -> Tensor:
     return h if h.ndim == 3 else part.block_list.flat(h)
 
 
-def zeros(shape: torch.Size, like: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
+def zeros(shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A state of zeros that takes no memory, to be read only."""
-    device = None if like is None else like.device
-    return torch.zeros((), device=device, dtype=dtype or getattr(like, "dtype", None)).expand(shape)
+    return torch.zeros((), device=device, dtype=dtype).expand(shape)
