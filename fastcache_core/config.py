@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .defaults import Defaults
+from .predictors import REUSE, Forecast
 from .thresholds import HIGHEST, parse_thresholds
 
-RULES = ("significance", "change", "interval", "first_block", "paper_chi_square")
+RULES = ("significance", "change", "interval", "schedule", "first_block", "paper_chi_square")
+PLANNED = ("interval", "schedule")  # rules that say themselves how often to compute
 PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
 LEVELS = ("auto", "sublayer", "block", "span", "stack", "model_output")
 CONTEXTS = ("all_tokens", "active_tokens")
@@ -52,6 +54,7 @@ class BlockCacheConfig:
             blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
         change: relative change of the entry state, accumulated since the last computed evaluation.
         first_block: the same of the first block's work; the first block is computed at every evaluation.
+        schedule: nothing; a profile's mask over evaluations and blocks (calibration).
         interval: nothing; every `interval`-th evaluation is computed (FORA).
         paper_chi_square: nothing either; the paper's test at level `alpha`, which nearly every change passes.
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
@@ -64,8 +67,9 @@ class BlockCacheConfig:
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them. 0: the default for
         the model (defaults.py).
     max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says, except
-        `interval`, which says it itself.
-    damping: of the extrapolation; None: found while sampling, from what would have been right so far.
+        `interval` and `schedule`, which say it themselves.
+    forecast: how residuals are carried forward (predictors.py); None: damped extrapolation whose damping is found while
+        sampling, from what would have been right so far, or as the profile of the rule `schedule` says.
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts. 0:
         the default for the model.
     """
@@ -79,7 +83,7 @@ class BlockCacheConfig:
     block_thresholds: str = ""
     warmup_evaluations: int = 0
     max_consecutive_skips: int = 3
-    damping: float | None = None
+    forecast: Forecast | None = None
     min_steps: int = 0
     threshold_curve: tuple[float, ...] = ()
 
@@ -93,8 +97,8 @@ class BlockCacheConfig:
         _check_choice("level", self.level, LEVELS)
         parse_thresholds(self.block_thresholds)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
-        if self.damping is not None:
-            _check_number("damping", self.damping, 0, 2)
+        for name in ("first", "second") if self.forecast else ():
+            _check_number(f"The forecast's {name} factor", getattr(self.forecast, name), -8, 8)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
         _check_integer("min_steps", self.min_steps, 0, 1000)
         if self.level == "sublayer" and self.rule == "first_block":
@@ -118,9 +122,11 @@ class BlockCacheConfig:
         return self.threshold * max(self.threshold_curve, default=1.0)
 
     @property
-    def fixed_damping(self) -> float | None:
-        """The damping of every extrapolation, None where it is found while sampling."""
-        return 0.0 if self.predictor == "reuse" else self.damping
+    def fixed_forecast(self) -> Forecast | None:
+        """How every residual is carried forward, None where that is found while sampling or was calibrated."""
+        if self.predictor == "reuse":
+            return REUSE
+        return self.forecast
 
 
 @dataclass(frozen=True)
@@ -197,9 +203,11 @@ class FastCacheConfig:
 
     def completed(self, defaults: Defaults) -> FastCacheConfig:
         """The same with what was left open filled in."""
+        # A schedule knows when to begin; without an evaluation there is nothing to predict from.
+        warmup = 1 if self.block_cache.rule == "schedule" else defaults.warmup_evaluations
         block_cache = dataclasses.replace(
             self.block_cache,
-            warmup_evaluations=self.block_cache.warmup_evaluations or defaults.warmup_evaluations,
+            warmup_evaluations=self.block_cache.warmup_evaluations or warmup,
             min_steps=self.block_cache.min_steps or defaults.few_steps,
         )
         return dataclasses.replace(self, block_cache=block_cache)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
-from .predictors import Damping, Offset
+from .predictors import REUSE, Forecast, Offset
+from .schedule import Schedule
 from .signals import TINY, relative_change, token_saliency
 from .sites import Cut, Site
 from .state import Lead, SiteRecord, TokenAnchors
@@ -32,7 +33,7 @@ Settings = TypeVar("Settings", BlockCacheConfig, TokenSelectorConfig)
 class SiteDecision(NamedTuple):
     """Predict or compute, and why.
 
-    change, error: what the rule saw. damping: of the prediction, one number or one a sample. anchor: the last
+    change, error: what the rule saw. forecast: how the residual is carried forward. anchor: the last
     evaluation at which the site was not predicted; a branch that was not computed then has nothing to predict from.
     """
 
@@ -40,7 +41,7 @@ class SiteDecision(NamedTuple):
     reason: str
     change: float | None = None
     error: float | None = None
-    damping: float | Tensor = 0.0
+    forecast: Forecast = REUSE
     anchor: int = -1
 
 
@@ -102,18 +103,54 @@ class Evaluation:
     decisions: dict[Hashable, Decision] = field(default_factory=dict)
 
 
+class Planned(NamedTuple):
+    """What a mask says of one evaluation: which blocks to compute, [blocks], and how residuals are carried forward."""
+
+    computed: Sequence[int]
+    forecast: Forecast | None
+
+
+class Plan:
+    """A mask in one run: followed evaluation by evaluation where it was made for just these, else carried over.
+
+    steps: sigmas of the sampler's steps. problem: why it cannot be followed, in a sentence, or None.
+    """
+
+    def __init__(self, mask: Schedule, steps: Sequence[float]):
+        self.mask, self.steps = mask, list(steps)
+        self.problem = mask.why_not(self.steps)
+        self.carried: Schedule | None = None  # once an evaluation was met that the mask was not made for
+
+    def at(self, evaluation: int, sigma: float) -> Planned | None:
+        if self.problem is not None:
+            return None
+        if self.carried is None and not self.mask.is_at(evaluation, sigma):
+            self.carried = self.mask.carried(self.steps)
+        if self.carried is None:
+            return self._planned(self.mask, evaluation)
+        return self._planned(self.carried, min(range(len(self.steps)), key=lambda i: abs(self.steps[i] - sigma)))
+
+    @staticmethod
+    def _planned(mask: Schedule, row: int) -> Planned:
+        forecast = None if mask.factors is None else Forecast(*mask.factors[row])
+        return Planned(mask.computed[row], forecast)
+
+
 class Decider:
-    """Takes the decisions of one run. cut: the sites; sigmas: the schedule; sigma_window: (high, low), to which
-    skipping is limited."""
+    """Takes the decisions of one run. cut: the sites; sigmas: the sampler's; sigma_window: (high, low), to which
+    skipping is limited; mask: what the rule `schedule` follows."""
 
     def __init__(self, config: FastCacheConfig, cut: Cut, blocks: Sequence[str], sigmas: Sequence[float],
-                 sigma_window: tuple[float, float]):  # fmt: skip
+                 sigma_window: tuple[float, float], mask: Schedule | None = None):  # fmt: skip
         self.config, self.cut, self.sigma_window = config, cut, sigma_window
         ranges = parse_thresholds(config.block_cache.block_thresholds)
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.highest_threshold > 0
         self.schedule = list(sigmas[:-1])  # the last sigma is where the last step leads
         self.last_sigma = min(self.schedule, default=0.0)
+        self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
+        if self.plan is not None and self.plan.problem is not None:
+            self.problems.append(self.plan.problem)
         self.leads: dict[Hashable, Lead] = {}
         self.measurements: list[Measurement] = []  # to be read at the next synchronisation
         self.realised: list[Realised] = []  # read, for the report
@@ -178,11 +215,19 @@ class Decider:
         self.leads[key] = lead
         lead.travelled += entered.step or 0.0
         config, facts = self.block_cache(evaluation), self._facts(evaluation, h)
+        planned = None if self.plan is None else self.plan.at(evaluation.index, float(evaluation.sigma))
         known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
+        if planned is not None:
+            known = [
+                seen._replace(planned=any(planned.computed[block] for block in site.blocks))
+                for seen, site in zip(known, self.cut.predictable, strict=True)
+            ]
         forced = guard(facts, config)
         reasons = reasons_to_compute(facts, known, config) if forced is None else [forced] * len(known)
         sites = {
-            site: self._site_decision(lead, site, seen, why or why_predicted(config, seen.threshold), why is None)
+            site: self._site_decision(
+                lead, site, seen, why or why_predicted(config, seen.threshold), why is None, planned
+            )
             for site, seen, why in zip(self.cut.predictable, known, reasons, strict=True)
         }
         decision = Decision(sites) if forced else self._selecting(evaluation, entered, sites)
@@ -259,11 +304,17 @@ class Decider:
             return Decision({s: d if d.predict else d._replace(reason=reason) for s, d in sites.items()})
         return Decision(sites, active_indices(entered.mask, entered.most), entered.mask)
 
-    @staticmethod
-    def _site_decision(lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool) -> SiteDecision:
+    def _site_decision(
+        self, lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool, planned: Planned | None
+    ) -> SiteDecision:
         record = lead.sites.get(site)
-        damping, anchor = (0.0, -1) if record is None else (record.damping.value, record.computed_at)
-        return SiteDecision(predict, reason, seen.change, seen.error, damping, anchor)
+        if record is None:
+            return SiteDecision(predict, reason, seen.change, seen.error)
+        forecast = self.config.block_cache.fixed_forecast
+        if forecast is None:
+            calibrated = planned and planned.forecast
+            forecast = Forecast(record.damping.value) if calibrated is None else calibrated
+        return SiteDecision(predict, reason, seen.change, seen.error, forecast, record.computed_at)
 
     def _new_lead(self, h: Tensor) -> Lead:
         return Lead(None, TokenAnchors.fresh(h) if self.selecting else None)
@@ -271,7 +322,7 @@ class Decider:
     def _advance(self, evaluation: Evaluation, lead: Lead, h: Tensor, decision: Decision) -> None:
         """What the next decision is to rest on."""
         predicted = {site: done.predict for site, done in decision.sites.items()}
-        advance_sites(lead, evaluation.index, predicted, self.config.block_cache.fixed_damping)
+        advance_sites(lead, evaluation.index, predicted)
         if not self.cut.probe:
             lead.entry = h.clone()
         if lead.anchors is not None:
@@ -298,10 +349,10 @@ def site_facts(
     return known
 
 
-def advance_sites(lead: Lead, evaluation: int, predicted: Mapping[Site, bool], damping: float | None) -> None:
+def advance_sites(lead: Lead, evaluation: int, predicted: Mapping[Site, bool]) -> None:
     """Count what was predicted, and where what was not left the lead."""
     for site, skipped in predicted.items():
-        record = lead.sites.setdefault(site, SiteRecord(Damping(damping)))
+        record = lead.sites.setdefault(site, SiteRecord())
         record.skips = record.skips + 1 if skipped else 0
         if not skipped:
             record.computed_at, record.travelled = evaluation, lead.travelled

@@ -72,7 +72,8 @@ class Run:
         self.config = config = config.completed(defaults)
         self.cut = Cut(lists, level_of(config, separate), config.block_cache.rule == "first_block", joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
-        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window)
+        self.profile = profile
+        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, profile and profile.schedule)
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
@@ -81,6 +82,8 @@ class Run:
         self.report.own_thresholds = self.decider.thresholds
         for problem in self.decider.problems:
             self.report.note(problem)
+        if config.block_cache.rule == "schedule" and self.decider.plan is None:
+            self.report.note("The rule schedule needs a profile with a schedule; everything is computed without one.")
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
@@ -224,6 +227,12 @@ class Run:
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
         decision = self.decider.decide(self._evaluation, self._view, lead, entered)
+        if self.decider.plan is not None and self.decider.plan.carried is not None:
+            made_for = ", ".join(f"{name} {value}" for name, value in self.profile.made_for.items())
+            self.report.note(
+                f"The profile's schedule, made for {made_for or 'another run'}, is carried over by sigma to these "
+                f"{len(self.decider.schedule)} steps."
+            )
         self._report_decision(self.decider.key(self._view, lead), entered, decision)
         return decision
 
@@ -304,7 +313,7 @@ class Run:
         if self.cut.is_probe(site):
             self._look(site, residuals[IMAGE])
         elif decided.change is not None and self._predictable:
-            offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.damping)
+            offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.forecast)
             view = self.decider.key(self._view, self._lead(call))
             self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
         self.memory.remember(self._branches, site, residuals, entries, sigma, index)
@@ -327,7 +336,7 @@ class Run:
     def _predicted(self, site: Site, call: BlockCall, decided: SiteDecision) -> Streams:
         """The streams that are predicted, whole."""
         kept = self.memory.kept(site, call, call.streams)
-        predicted = self.memory.predict(self._branches, site, kept, self._evaluation.sigma, decided.damping)
+        predicted = self.memory.predict(self._branches, site, kept, self._evaluation.sigma, decided.forecast)
         if not self.cut.image_only(site):
             return predicted
         name, span = call.image

@@ -14,7 +14,7 @@ from torch import Tensor
 from .calls import BlockCall, Streams
 from .config import FastCacheConfig
 from .linear import LinearMap
-from .predictors import History, LinearHistory, Offset
+from .predictors import REUSE, Forecast, History, LinearHistory, Offset
 from .profile import Profile
 from .sites import Cut, Site
 from .state import Branch, KeysValues
@@ -43,8 +43,15 @@ class Memory:
         return wanted
 
     @property
-    def extrapolates(self) -> bool:
-        return self.predictor != "reuse"
+    def order(self) -> int:
+        """How many differences of residuals are kept."""
+        if self.predictor == "reuse":
+            return 0
+        pairs = [self.config.block_cache.fixed_forecast or REUSE]
+        schedule = self.profile and self.profile.schedule
+        if schedule and schedule.factors and self.config.block_cache.rule == "schedule":
+            pairs += [Forecast(*pair) for pair in schedule.factors]
+        return 2 if any(pair.second for pair in pairs) else 1
 
     @property
     def serves(self) -> bool:
@@ -68,17 +75,17 @@ class Memory:
         return all(history is not None and history.fits(h) for history, h in pairs)
 
     def predict(
-        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, damping: float | Tensor
+        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, forecast: Forecast
     ) -> Streams:
         """What the site's last block would hand on, for (kept) streams that enter its first: new tensors."""
-        return {name: self._predict(branches, site, name, h, sigma, damping) for name, h in streams.items()}
+        return {name: self._predict(branches, site, name, h, sigma, forecast) for name, h in streams.items()}
 
     def _predict(
-        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, damping: float | Tensor
+        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, forecast: Forecast
     ) -> Tensor:
         y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
         for branch, part, out in zip(branches, h.chunk(n), y.chunk(n), strict=True):
-            branch.histories[site, name].predict(part, sigma, damping, out)
+            branch.histories[site, name].predict(part, sigma, forecast, out)
         return y
 
     def offsets(
@@ -89,7 +96,7 @@ class Memory:
         residuals: Streams,
         entries: Streams,
         sigma: float,
-        damping: float | Tensor,
+        forecast: Forecast,
     ) -> list[Offset]:
         """By how much predicting image tokens would have been off, for every branch, whose histories must fit.
 
@@ -102,7 +109,7 @@ class Memory:
         start, stop = (span.start, span.stop) if span else (0, tokens)
         rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
         parts = zip(branches, residuals[name].chunk(len(branches)), entries[name].chunk(len(branches)), strict=True)
-        return [branch.histories[site, name].offset(r, h, sigma, damping, rows) for branch, r, h in parts]
+        return [branch.histories[site, name].offset(r, h, sigma, forecast, rows) for branch, r, h in parts]
 
     def remember(
         self,
@@ -125,10 +132,10 @@ class Memory:
                     branch.histories[site, name] = self._history(site, name, residual, h, sigma)
 
     def _history(self, site: Site, name: str, residual: Tensor, h: Tensor, sigma: float) -> History:
-        extrapolates = self.extrapolates and not self.cut.is_probe(site)
+        order = 0 if self.cut.is_probe(site) else self.order
         if self.predictor != "linear" or self.cut.is_probe(site):
-            return History(residual, sigma, extrapolates, self.store)
-        return LinearHistory(residual, sigma, extrapolates, self.store, h, self._linear(site, name, h))
+            return History(residual, sigma, order, self.store)
+        return LinearHistory(residual, sigma, order, self.store, h, self._linear(site, name, h))
 
     def _linear(self, site: Site, name: str, h: Tensor) -> LinearMap | None:
         """The profile's map for this site; None: fit one while sampling."""
@@ -193,7 +200,7 @@ class Memory:
 
     def planned_bytes(self, call: BlockCall, branches: int, selecting: bool) -> int:
         """What will be kept for one conditioning at the present level; `call` is one of `branches` conditionings."""
-        copies = 1 + self.extrapolates + (self.predictor == "linear" and self.profile is None)
+        copies = 1 + self.order + (self.predictor == "linear" and self.profile is None)
         whole = sum(h.nbytes for h in call.streams.values()) // branches
         tokens = call.tokens
         image = tokens.numel() * tokens.element_size() // branches

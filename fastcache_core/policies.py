@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .chi_square import chi_square_quantile
-from .config import BlockCacheConfig
+from .config import PLANNED, BlockCacheConfig
 from .report import EXPECTED, SUM
 
 
@@ -47,6 +47,7 @@ class SiteFacts(NamedTuple):
     share: float
     skips: int
     threshold: float | None = None
+    planned: bool | None = None
 
 
 Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None]"]
@@ -58,7 +59,7 @@ def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
         return f"computed: warm-up, the first {config.warmup_evaluations} evaluations"
     if not facts.in_window:
         return "computed: outside start_percent and end_percent"
-    if facts.is_last:
+    if facts.is_last and config.rule != "schedule":
         return "computed: the last evaluation always is"
     return None
 
@@ -69,7 +70,7 @@ def guard_site(site: SiteFacts, config: BlockCacheConfig) -> str | None:
         return "computed: block_thresholds says 0 here"
     if site.change is None:
         return "computed: nothing is remembered of it yet"
-    if site.skips >= config.max_consecutive_skips and config.rule != "interval":
+    if site.skips >= config.max_consecutive_skips and config.rule not in PLANNED:
         return f"computed: {site.skips} evaluations in a row were predicted (max_consecutive_skips)"
     return None
 
@@ -88,6 +89,12 @@ def interval_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheCo
     """FORA (arXiv 2407.01425): compute every interval-th evaluation."""
     due = f"computed: one evaluation in {config.interval} is (interval)"
     return [None if site.skips + 1 < config.interval else due for site in sites]
+
+
+def schedule_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """A mask over evaluations and blocks; what is predicted at once is computed if any block of it is to be."""
+    missing, due = "computed: there is no schedule for this run", "computed: the schedule says so"
+    return [missing if site.planned is None else due if site.planned else None for site in sites]
 
 
 def paper_chi_square_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
@@ -139,6 +146,7 @@ RULES: dict[str, Rule] = {
     "change": change_rule,
     "first_block": change_rule,
     "interval": interval_rule,
+    "schedule": schedule_rule,
     "paper_chi_square": paper_chi_square_rule,
 }
 # What a rule holds against its threshold, in words; the others have none.
@@ -165,6 +173,8 @@ def why_predicted(config: BlockCacheConfig, own: float | None) -> str:
     """The reason of a predicted site; own: its own threshold, if it has one."""
     if config.rule == "interval":
         return f"predicted: one evaluation in {config.interval} is computed (interval)"
+    if config.rule == "schedule":
+        return "predicted: the schedule says so"
     if config.rule == "paper_chi_square":
         return f"predicted: change within the chi-square bound at alpha {config.alpha:g}"
     return f"predicted: {MEASURES[config.rule]} within {config.threshold if own is None else own:g}"

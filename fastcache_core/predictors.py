@@ -3,7 +3,8 @@
 Extrapolation in sigma, damped:  r(s) = r_a + d * k * (r_a - r_b),  k = (s - s_a) / (s_a - s_b),  a and b the last two
 anchors. d = 0 is residual reuse (FORA, arXiv 2407.01425, at block level); d = 1 the first-order Taylor step of
 TaylorSeer (arXiv 2503.06923), in sigma instead of step numbers, so that uneven schedules and several calls a step are
-right.
+right. A second difference, r_b - r_c, gives the next term of Newton's interpolation; every forecast is a pair of
+weights on the two differences (`Forecast`).
 
 Linear approximation (FastCache, arXiv 2505.20353, re-centred at every anchor, so that it cannot drift):
 y = h + r_a + A (h - h_a). With q = r - A h it is y = h + A h + q, and q, what the linear part leaves, is carried
@@ -44,14 +45,29 @@ class Offset(NamedTuple):
     length: Tensor
 
 
+class Forecast(NamedTuple):
+    """How a residual is carried along its last differences, r(s) = r_a + w1 (r_a - r_b) + w2 (r_b - r_c).
+
+    first, second: factors on the terms of Newton's interpolation in sigma, of which (1, 1) meets a residual that is
+    quadratic in sigma, (d, 0) is damped extrapolation and (0, 0) reuse; unless `in_sigma`, the weights w1 and w2
+    themselves. first may be [samples].
+    """
+
+    first: float | Tensor = 1.0
+    second: float = 0.0
+    in_sigma: bool = True
+
+
+REUSE, UNDAMPED = Forecast(0.0), Forecast(1.0)
+
+
 class Damping:
-    """The damping of one site's extrapolation: fixed, or (None) by least squares over what would have been right.
+    """The damping of one site's extrapolation, by least squares over what would have been right.
 
     One for every sample of a batch, so that a batch equals its single runs; on the device, never read by the host.
     """
 
-    def __init__(self, fixed: float | None):
-        self.fixed = fixed
+    def __init__(self):
         self._along: Tensor | None = None
         self._weight: Tensor | None = None
 
@@ -68,8 +84,8 @@ class Damping:
     @property
     def value(self) -> float | Tensor:
         """One number, or [samples]."""
-        if self.fixed is not None or self._along is None:
-            return DAMPING if self.fixed is None else self.fixed
+        if self._along is None:
+            return DAMPING
         return torch.where(self._weight > 0, (self._along / (self._weight + TINY)).clamp(0, 1), DAMPING)
 
 
@@ -84,24 +100,25 @@ def per_sample(number: float | Tensor) -> float | Tensor:
 
 
 class History:
-    """Residual of one stream at its anchor and its last difference, per token once tokens were computed apart.
+    """Residual of one stream at its anchor and its last differences, per token once tokens were computed apart.
 
-    residual, difference: [samples, tokens, width]. sigma, of the anchor, and distance, to the anchor before: floats, or
-    [samples, tokens, 1] when tokens have anchors of their own. extrapolates: whether differences are kept; the
-    difference, not the slope, which overflows half precision where sigmas are close.
+    residual, differences: [samples, tokens, width]. sigma, of the anchor, and distance, to the anchor before: floats,
+    or [samples, tokens, 1] when tokens have anchors of their own. order: how many differences are kept, 0 to 2, of
+    single tokens one at most; differences, not slopes, which overflow half precision where sigmas are close.
     """
 
-    def __init__(self, residual: Tensor, sigma: float, extrapolates: bool = True, store: Store | None = None):
-        self.store, self.extrapolates = store or Store(), extrapolates
+    def __init__(self, residual: Tensor, sigma: float, order: int = 1, store: Store | None = None):
+        self.store, self.order = store or Store(), order
         self.shape, self.dtype = residual.shape, residual.dtype
         self._residual = self.store.put(residual)
         self._difference: Tensor | None = None
+        self._older: tuple[Tensor, float] | None = None  # the difference before, and its distance
         self.sigma: float | Tensor = sigma
         self.distance: float | Tensor = float("inf")
 
     @property
     def nbytes(self) -> int:
-        kept = (self._residual, self._difference, self.sigma, self.distance)
+        kept = (self._residual, self._difference, *(self._older or ()), self.sigma, self.distance)
         return sum(t.nbytes for t in kept if isinstance(t, Tensor))
 
     def fits(self, h: Tensor) -> bool:
@@ -116,17 +133,17 @@ class History:
         """The residual's last difference, to be read only; None before there is one."""
         return None if self._difference is None else self.store.get(self._difference, device)
 
-    def predict(self, h: Tensor, sigma: float, damping: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
-        """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is. damping: a number or [samples]."""
+    def predict(self, h: Tensor, sigma: float, forecast: Forecast = UNDAMPED, out: Tensor | None = None) -> Tensor:
+        """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is."""
         y = torch.add(h, self.residual(h.device), out=out)
-        difference = self.difference(h.device)
-        if difference is None:
-            return y
-        far = per_sample(damping) * self._ahead(sigma)
-        return bounded(y.addcmul_(difference, far.to(h.dtype)) if isinstance(far, Tensor) else
-                       y.add_(difference, alpha=far))  # fmt: skip
+        for difference, weight in self._terms(h.device, sigma, forecast):
+            if isinstance(weight, Tensor):
+                y.addcmul_(difference, weight.to(h.dtype))
+            else:
+                y.add_(difference, alpha=weight)
+        return y if self._difference is None else bounded(y)
 
-    def offset(self, residual: Tensor, h: Tensor | None, sigma: float, damping: float | Tensor, rows: slice) -> Offset:
+    def offset(self, residual: Tensor, h: Tensor | None, sigma: float, forecast: Forecast, rows: slice) -> Offset:
         """By how much predicting `residual` would have been off, on these rows of the tokens."""
         residual, h = residual[:, rows], None if h is None else h[:, rows]
         missed = self._rest(residual, h).float() - self.residual(residual.device)[:, rows].float()
@@ -136,7 +153,28 @@ class History:
             return Offset(norm(missed), size, nothing, nothing)
         ahead = self._ahead(sigma)
         step = difference[:, rows].float() * (ahead[:, rows] if isinstance(ahead, Tensor) else ahead)
-        return Offset(norm(missed - per_sample(damping) * step), size, dot(missed, step), dot(step, step))
+        along, length = dot(missed, step), dot(step, step)
+        for term, weight in self._terms(residual.device, sigma, forecast):
+            cut = weight[:, rows] if isinstance(weight, Tensor) and weight.shape[1] > 1 else weight
+            missed = missed - cut * term[:, rows].float()
+        return Offset(norm(missed), size, along, length)
+
+    def _terms(self, device: torch.device, sigma: float, forecast: Forecast) -> list[tuple[Tensor, float | Tensor]]:
+        """The differences with their weights, those that count."""
+        difference = self.difference(device)
+        if difference is None:
+            return []
+        first, second = per_sample(forecast.first), forecast.second
+        if not forecast.in_sigma:
+            weights = first, second
+        else:
+            ahead = self._ahead(sigma)
+            newton = self._newton(ahead) if second and self._older is not None else (0.0, 0.0)
+            weights = first * ahead + second * newton[0], second * newton[1]
+        terms = [(difference, weights[0])]
+        if self._older is not None and weights[1]:
+            terms.append((self.store.get(self._older[0], device), weights[1]))
+        return terms
 
     def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
         """The part of a residual that is carried forward in time."""
@@ -146,10 +184,22 @@ class History:
         k = (sigma - self.sigma) / self.distance
         return k.clamp(-1, FARTHEST) if isinstance(k, Tensor) else min(max(k, -1.0), FARTHEST)
 
+    def _newton(self, ahead: float) -> tuple[float, float]:
+        """Weights of both differences in Newton's second term, (s - s_a)(s - s_b) [a, b, c].
+
+        Zero where sigma turned back between the anchors, as in samplers that add noise: its terms would be nearly
+        divided by nothing.
+        """
+        last, before = self.distance, self._older[1]
+        if last * before <= 0:
+            return 0.0, 0.0
+        product = ahead * last * (ahead * last + last) / (last + before)
+        return product / last, -product / before
+
     def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
         """Make `residual`, computed for all tokens at sigma from h, the new anchor. Takes the tensors over."""
         new = self._rest(residual, h)
-        if self.extrapolates:
+        if self.order:
             self._differ(new, sigma)
         self._residual, self.sigma = self.store.put(new), sigma
 
@@ -158,6 +208,8 @@ class History:
         distance, same = sigma - self.sigma, SAME_SIGMA * sigma
         if isinstance(distance, float):
             if abs(distance) > same:
+                if self.order > 1 and self._difference is not None:
+                    self._older = self._difference, self.distance
                 self._difference, self.distance = self.store.put(bounded(new - self.residual(new.device))), distance
             return
         moved, before = distance.abs() > same, self.difference(new.device)
@@ -168,13 +220,13 @@ class History:
         """The same for some tokens only: rows [samples, k], residual and h [samples, k, width]."""
         self._per_token(residual.device)
         wide, thin = rows[..., None].expand(-1, -1, residual.shape[-1]), rows[..., None]
-        part = History(self.residual(rows.device).gather(1, wide), 0.0, self.extrapolates)
+        part = History(self.residual(rows.device).gather(1, wide), 0.0, self.order)
         part.sigma, part.distance = self.sigma.gather(1, thin), self.distance.gather(1, thin)
-        if self.extrapolates:
+        if self.order:
             part._difference = self.difference(rows.device).gather(1, wide)
         part.remember(self._rest(residual, h), sigma)
         self._residual = self._scattered(self._residual, wide, part._residual)
-        if self.extrapolates:
+        if self.order:
             self._difference = self._scattered(self._difference, wide, part._difference)
             self.distance = self.distance.scatter(1, thin, part.distance)
         self.sigma = self.sigma.scatter(1, thin, sigma)
@@ -184,12 +236,13 @@ class History:
         return self.store.put(whole.scatter_(1, wide, values) if whole is kept else whole.scatter(1, wide, values))
 
     def _per_token(self, device: torch.device) -> None:
+        self.order, self._older = min(self.order, 1), None
         shape = (*self.shape[:2], 1)
         for name in ("sigma", "distance"):
             value = getattr(self, name)
             if not isinstance(value, Tensor):
                 setattr(self, name, torch.full(shape, value, dtype=torch.float32, device=device))
-        if self._difference is None and self.extrapolates:
+        if self._difference is None and self.order:
             self._difference = self.store.put(torch.zeros(self.shape, dtype=self.dtype, device=device))
 
 
@@ -204,7 +257,7 @@ class LinearHistory(History):
         self,
         residual: Tensor,
         sigma: float,
-        extrapolates: bool,
+        order: int,
         store: Store,
         h: Tensor,
         linear: LinearMap | None = None,
@@ -212,7 +265,7 @@ class LinearHistory(History):
         self.linear = linear
         self._fits = [OnlinePerChannel() for _ in h] if linear is None else []
         self._factors: Tensor | None = None  # [samples, 1, width], once they were fitted
-        super().__init__(self._rest(residual, h), sigma, extrapolates, store)
+        super().__init__(self._rest(residual, h), sigma, order, store)
         self._anchor = self.store.put(h) if self._fits else None
 
     @property
@@ -229,8 +282,8 @@ class LinearHistory(History):
         part = self._linear_part(h)
         return residual if part is None else residual - part
 
-    def predict(self, h: Tensor, sigma: float, damping: float | Tensor = 1.0, out: Tensor | None = None) -> Tensor:
-        part, y = self._linear_part(h), super().predict(h, sigma, damping, out)
+    def predict(self, h: Tensor, sigma: float, forecast: Forecast = UNDAMPED, out: Tensor | None = None) -> Tensor:
+        part, y = self._linear_part(h), super().predict(h, sigma, forecast, out)
         return y if part is None else y.add_(part)
 
     def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:

@@ -4,11 +4,14 @@ The safetensors metadata hold one key, `fastcache`, with everything but the maps
 
     {"schema": "fastcache.profile/1", "family": "flux", "width": 3072, "blocks": ["double 0", "double 1", ...],
      "made_for": {"model": "flux1-dev", "steps": 20}, "linear": {"3-3.img": "per_channel", "0-15.img": "low_rank"},
-     "schedule": {"sigmas": [1.0, ...], "computed": [[1, 1, ...], ...]} or null, "block_thresholds": text or null}
+     "schedule": {"sigmas": [1.0, ...], "computed": [[1, 1, ...], ...], "factors": [[0.8, 0.3], ...] or null} or null,
+     "block_thresholds": text or null,
+     "curves": {"sigmas": [1.0, ...], "values": {"ratio": [...]}, "coefficients": {"name": [...]}} or null,
+     "scores": {"explained": [0.6, ...]}}
 
 The tensors are those of the maps (linear.py), named `linear.3-3.img.scale`, `linear.0-15.img.up`: first and last block
-of what is predicted at once, the stream, the map's tensor. Files come from strangers, so everything is checked, and
-nothing in them is executed.
+of what is predicted at once, the stream, the map's tensor; and `changes`, the change table, if there is one. Files come
+from strangers, so everything is checked, and nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -31,13 +34,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .curves import Curves
 from .linear import KINDS, LinearMap
+from .schedule import Schedule
 
 SCHEMA, VERSION = "fastcache.profile", 1
 KEY = "fastcache"  # the one metadata key
 DTYPES = ("F16", "BF16", "F32")  # as safetensors calls them
-AS_IT_IS = ("family", "width", "blocks", "made_for", "block_thresholds")  # entries that are JSON already
-ENTRIES = {"schema", "linear", "schedule", *AS_IT_IS}
+AS_IT_IS = ("family", "width", "blocks", "made_for", "block_thresholds", "scores")  # entries that are JSON already
+ENTRIES = {"schema", "linear", "schedule", "curves", *AS_IT_IS}
+CHANGES = "changes"  # the tensor's name
 AGAIN = "Fetch the file again, or calibrate again."
 
 # `0-15.img`. Numbers without leading zeros and streams without dots: one name for one range.
@@ -50,14 +56,6 @@ class ProfileError(ValueError):
     """A profile, or a file that should be one, is invalid; says in a sentence which, why, and what to do."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Which blocks to compute (1) and to predict (0): computed [evaluations][blocks], with each evaluation's sigma."""
-
-    sigmas: list[float]
-    computed: list[list[int]]
-
-
 @dataclass(frozen=True, eq=False)
 class Profile:
     """What was learned, and about what. ProfileError when anything in it is invalid.
@@ -65,7 +63,9 @@ class Profile:
     family: the adapter's name for the model family. width: of the hidden state. blocks: names of all blocks in order,
     such as "double 0". made_for: what it was calibrated with (model, steps, sampler, cfg, ...), text and numbers.
     linear: a map per (first block, last block, stream), the indices of the blocks predicted at once and the stream's
-    name, such as (0, 15, "img"). schedule, block_thresholds: kept as they are.
+    name, such as (0, 15, "img"). schedule: which blocks to compute when. block_thresholds: kept as they are. curves:
+    numbers along the schedule. changes [blocks, evaluations, gap]: mean |y[e + g] - y[e]| / mean |y[e]| of what each
+    block adds at evaluation e, g = 1, 2, ...; 0 beyond the end. scores: measured at calibration, for people.
     """
 
     family: str
@@ -75,6 +75,9 @@ class Profile:
     linear: dict[RangeKey, LinearMap] = field(default_factory=dict)
     schedule: Schedule | None = None
     block_thresholds: str | None = None
+    curves: Curves | None = None
+    changes: Tensor | None = None
+    scores: dict[str, float | list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _is_name(self.family):
@@ -91,6 +94,11 @@ class Profile:
         if self.block_thresholds is not None and not _is_text(self.block_thresholds):
             found = short(self.block_thresholds)
             raise ProfileError(f"The block_thresholds are {found}, but they must be text.")
+        if self.curves is not None:
+            _check_curves(self.curves)
+        if self.changes is not None:
+            _check_changes(self.changes, len(self.blocks))
+        _check_numbers("scores", self.scores)
 
     def why_not(self, family: str, blocks: Sequence[str], width: int) -> str | None:
         """Why this profile does not fit the loaded model, in a sentence, or None."""
@@ -140,8 +148,13 @@ class Profile:
         """The profile of a file whose schema is right: what is wrong now is damage, whose cure is the same always."""
         try:
             _check_entries("entries", ENTRIES, set(header))
-            maps, schedule = _read_maps(file, header["linear"]), _read_schedule(header["schedule"])
-            return cls(**{name: header[name] for name in AS_IT_IS}, linear=maps, schedule=schedule)
+            learned = {
+                "linear": _read_maps(file, header["linear"]),
+                "schedule": _read_part("schedule", Schedule, header["schedule"]),
+                "curves": _read_part("curves", Curves, header["curves"]),
+                "changes": _read_tensor(file, CHANGES) if CHANGES in file.keys() else None,  # noqa: SIM118
+            }
+            return cls(**{name: header[name] for name in AS_IT_IS}, **learned)
         except ProfileError as error:
             raise ProfileError(f"{error} {AGAIN}") from error
 
@@ -150,15 +163,21 @@ class Profile:
             "schema": f"{SCHEMA}/{VERSION}",
             **{name: getattr(self, name) for name in AS_IT_IS},
             "linear": {_range_name(key): linear.kind for key, linear in self.linear.items()},
-            "schedule": None if self.schedule is None else asdict(self.schedule),
+            "schedule": self.schedule and asdict(self.schedule),
+            "curves": self.curves and asdict(self.curves),
         }
 
     def _tensors(self) -> dict[str, Tensor]:
         """Copies, since a file may hold neither tensors that share memory nor strided ones."""
-        return {
-            _tensor_name(_range_name(key), name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        tensors = {
+            _tensor_name(_range_name(key), name): tensor
             for key, linear in self.linear.items()
             for name, tensor in linear.tensors().items()
+        }
+        if self.changes is not None:
+            tensors[CHANGES] = self.changes
+        return {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
         }
 
 
@@ -249,6 +268,44 @@ def _check_schedule(schedule: Schedule, blocks: int) -> None:
                 f"Evaluation {i} of the schedule is {short(row)}, but it must be a list of {blocks} "
                 "zeros and ones, one for each block."
             )
+    if schedule.factors is not None and not (_is_table(schedule.factors, len(sigmas), 2)):
+        found = short(schedule.factors)
+        raise ProfileError(f"The schedule's factors are {found}, but they must be two numbers for each evaluation.")
+
+
+def _is_table(value: Any, rows: int, columns: int) -> bool:
+    """A list of so many lists of so many numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) == rows
+        and all(isinstance(row, list) and len(row) == columns and all(map(_is_number, row)) for row in value)
+    )
+
+
+def _check_curves(curves: Curves) -> None:
+    if not isinstance(curves.sigmas, list) or not curves.sigmas or not all(map(_is_number, curves.sigmas)):
+        raise ProfileError(f"The curves' sigmas are {short(curves.sigmas)}, but they must be a list of numbers.")
+    for what, found in (("values", curves.values), ("coefficients", curves.coefficients)):
+        _check_numbers(f"curves' {what}", found)
+    for name, values in curves.values.items():
+        if not isinstance(values, list) or len(values) != len(curves.sigmas):
+            raise ProfileError(f"The curve {name!r} is {short(values)}, but it must have a number for each sigma.")
+
+
+def _check_numbers(what: str, found: Any) -> None:
+    if not isinstance(found, dict) or not all(map(_is_name, found)):
+        raise ProfileError(f"The {what} are {short(found)}, but they must map names to numbers.")
+    for name, value in found.items():
+        if not all(map(_is_number, value if isinstance(value, list) else [value])):
+            raise ProfileError(f"The {what} have {name} = {short(value)}, but it must be a number, or a list of them.")
+
+
+def _check_changes(changes: Tensor, blocks: int) -> None:
+    if not isinstance(changes, Tensor) or changes.ndim != 3 or len(changes) != blocks or not changes.numel():
+        found = list(changes.shape) if isinstance(changes, Tensor) else type(changes).__name__
+        raise ProfileError(f"The change table has the shape {found}, but it must be [{blocks}, evaluations, gaps].")
+    if not changes.isfinite().all() or changes.amin() < 0:
+        raise ProfileError("The change table has numbers in it that are negative, NaN or infinite.")
 
 
 # Writing and reading a file.
@@ -299,12 +356,14 @@ def _check_entries(what: str, expected: set[str], found: set[str]) -> None:
         raise ProfileError(f"The {what} {short(unknown)} do not belong to a profile.")
 
 
-def _read_schedule(schedule: Any) -> Schedule | None:
-    if schedule is None:
+def _read_part(what: str, kind: type, found: Any) -> Any:
+    """A dataclass from its entries, or None where there is none; the dataclass does not check them."""
+    if found is None:
         return None
-    if not isinstance(schedule, dict) or set(schedule) != {"sigmas", "computed"}:
-        raise ProfileError(f"The schedule is {short(schedule)}, but it must have sigmas and computed.")
-    return Schedule(**schedule)
+    names = [part.name for part in fields(kind)]
+    if not isinstance(found, dict) or set(found) != set(names):
+        raise ProfileError(f"The {what} is {short(found)}, but it must have {', '.join(names)}.")
+    return kind(**found)
 
 
 def _read_maps(file: Any, kinds: Any) -> dict[RangeKey, LinearMap]:
@@ -315,7 +374,7 @@ def _read_maps(file: Any, kinds: Any) -> dict[RangeKey, LinearMap]:
         if not isinstance(kind, str) or kind not in KINDS:
             raise ProfileError(f"The map of {name!r} is {short(kind)}, but it must be one of: {', '.join(KINDS)}.")
     expected = {_tensor_name(name, part) for name, kind in kinds.items() for part in KINDS[kind].layout}
-    _check_entries("tensors", expected, set(file.keys()))
+    _check_entries("tensors", expected, set(file.keys()) - {CHANGES})
     return {_range_key(name): _read_map(file, name, KINDS[kind]) for name, kind in kinds.items()}
 
 

@@ -129,7 +129,7 @@ class _Replay:
             predicted = self._predicted(evaluation, facts, forced is not None)
             mask = selected if forced is None else None
             fraction = 1.0 if mask is None or fresh else int(mask.sum(dim=1).amax()) / mask.shape[1]
-            advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)), 0.0)
+            advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)))
             if self.tokens:
                 masks.append(self.tokens.advance(evaluation, lead.travelled, mask, all(predicted)))
                 left.append(0.0 if fresh or all(predicted) else self.tokens.left(masks[-1]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .calls import BlockCall, Streams, Watch
+from .predictors import REUSE
 from .sites import STEP_DOWN, Site
 from .state import Branch
 
@@ -33,6 +34,9 @@ class Safety:
 
     def _why_off(self) -> str | None:
         steps, least = len(self.run.decider.schedule), self.run.config.block_cache.min_steps
+        plan = self.run.decider.plan
+        if plan is not None and plan.problem is None:
+            return None  # somebody found out for so few steps
         return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 
     def begin_call(self) -> None:
@@ -104,7 +108,7 @@ class Safety:
             return
         self._checked, run = True, self.run
         entries = {name: entries[name] for name in residuals}
-        again = run.memory.predict(branches, site, entries, run.sigma, 0.0)
+        again = run.memory.predict(branches, site, entries, run.sigma, REUSE)
         for name, y in again.items():
             kept = torch.cat([branch.histories[site, name].residual(y.device) for branch in branches])
             largest = torch.stack([part.abs().amax() for part in (entries[name], residuals[name], out[name], kept)])

@@ -66,11 +66,11 @@ class SiteRecord:
     of its last residual; damping: of its extrapolation.
     """
 
-    damping: Damping
     computed_at: int = -1
     travelled: float = 0.0
     skips: int = 0
     errors: ErrorStatistics = field(default_factory=ErrorStatistics)
+    damping: Damping = field(default_factory=Damping)
     size: float = 0.0
 
 

@@ -31,7 +31,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     default=DEFAULTS.rule,
                     tooltip="significance: the error expected of predicting, learned while sampling. change: how far "
                     "the state has moved. first_block: how far the first block's work has moved. interval: every n-th "
-                    "evaluation (FORA). paper_chi_square: the paper's test, which skips nearly always; for study.",
+                    "evaluation (FORA). schedule: as a profile says. paper_chi_square: the paper's test, which skips "
+                    "nearly always; for study.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -41,7 +42,7 @@ class FastCacheBlockCache(io.ComfyNode):
                     step=0.005,
                     round=0.001,
                     tooltip="What the rule measures may be this large. 0: block cache off; higher: faster, less "
-                    "faithful. interval and paper_chi_square only ask whether it is 0.",
+                    "faithful. interval, schedule and paper_chi_square only ask whether it is 0.",
                 ),
                 io.Float.Input(
                     "alpha",

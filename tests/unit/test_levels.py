@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fastcache_core.config import PREDICTORS, RULES
 from fastcache_core.linear import PerChannel
+from fastcache_core.predictors import REUSE, Forecast
 from fastcache_core.profile import Profile
 
 from . import toys
@@ -55,18 +56,18 @@ def test_forced_prediction_on_identical_input_equals_computing_within_rounding(d
     predictor=st.sampled_from(PREDICTORS),
     tokens=st.sampled_from([0.0, 1e-3, 0.05]),
     context=st.sampled_from(["all_tokens", "active_tokens"]),
-    damping=st.sampled_from([None, 0.75]),
+    forecast=st.sampled_from([None, Forecast(0.75), Forecast(1.0, 0.5), Forecast(0.5, -0.2, in_sigma=False)]),
     calls=st.lists(st.sampled_from([(("a", "bb"),), (("a",), ("bb",)), (("bb",),)]), min_size=7, max_size=7),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=80)
 def test_no_given_tensor_is_written_and_no_handed_out_one_is_kept(
-    mode, predictor, tokens, context, damping, calls, seed
+    mode, predictor, tokens, context, forecast, calls, seed
 ):
     """Versions of all inputs stay, and what is handed out may be spoilt without a trace in later predictions."""
     rule, level = mode
     blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7, samples=2, seed=seed)
-    options = dict(rule=rule, level=level, predictor=predictor, damping=damping, selector={"context": context})
+    options = dict(rule=rule, level=level, predictor=predictor, forecast=forecast, selector={"context": context})
     clean, spoilt = (toys.make_run(blocks, SIGMAS, 0.5, tokens, **options) for _ in range(2))
     for sigma, img, cut in zip(SIGMAS[:-1], states, calls, strict=True):
         wanted = toys.evaluate(clean, blocks, sigma, img.clone(), cut)
@@ -123,7 +124,7 @@ def test_the_damping_that_would_have_been_right_is_found():
     def block(streams, sigma, attending):
         return {name: h + 100 * 0.5 ** round((1 - sigma) * 12) for name, h in streams.items()}
 
-    run = toys.make_run([block], half, 0.0, damping=None, token_threshold=0.0)
+    run = toys.make_run([block], half, 0.0, forecast=None, token_threshold=0.0)
     for sigma, img in zip(half[:-1], states, strict=True):
         toys.evaluate(run, [block], sigma, img.clone())
     (lead,) = run.decider.leads.values()
@@ -142,7 +143,7 @@ def test_a_linear_residual_is_predicted_exactly_by_a_profile_and_by_the_online_f
     states = [torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(i)) for i in range(7)]
     known = {(0, 0, "image"): PerChannel(torch.tensor([0.3, 0.3, -0.2, -0.2]))}
     profile = Profile("toy", 4, ["double 0"], linear=known) if calibrated else None
-    run = toys.make_run([linear_block], SIGMAS, 10.0, predictor="linear", profile=profile, damping=0.0)
+    run = toys.make_run([linear_block], SIGMAS, 10.0, predictor="linear", profile=profile, forecast=REUSE)
     for img, out in zip(states, sample(run, [linear_block], states), strict=True):
         torch.testing.assert_close(out["cond"], plain([linear_block], 1.0, img), rtol=2e-3, atol=2e-3)
     assert computed(run) == [1, 1, 0, 0, 0, 1, 1]
@@ -180,7 +181,7 @@ def test_text_and_image_in_one_stream_give_the_same_as_in_two(thresholds, level)
 def test_a_batch_of_different_images_equals_its_single_runs(predictor, level):
     """With the same decisions; what is found while sampling, such as the damping, is found for every image."""
     blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7, samples=3)
-    options = {"rule": "interval", "predictor": predictor, "level": level, "damping": None}
+    options = {"rule": "interval", "predictor": predictor, "level": level, "forecast": None}
     together = sample(toys.make_run(blocks, SIGMAS, 1.0, **options), blocks, states, (("a", "bb"),))
     for i in range(3):
         run = toys.make_run(blocks, SIGMAS, 1.0, **options)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fastcache_core.predictors import History
+from fastcache_core.predictors import Forecast, History
 
 
 def residual(sigma, shape=(1, 3, 2)):
@@ -9,7 +9,7 @@ def residual(sigma, shape=(1, 3, 2)):
 
 
 def test_reuse_adds_the_last_residual():
-    history = History(residual(1.0), 1.0, extrapolates=False)
+    history = History(residual(1.0), 1.0, order=0)
     history.remember(residual(0.8), 0.8)
     h = torch.randn(1, 3, 2)
     assert torch.equal(history.predict(h, 0.1), h + residual(0.8))
@@ -25,7 +25,35 @@ def test_extrapolation_meets_a_residual_that_is_linear_in_sigma():
 def test_damping_takes_that_part_of_the_way():
     history = History(residual(1.0), 1.0)
     history.remember(residual(0.5), 0.5)
-    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1, damping=0.75), residual(0.5 - 0.75 * 0.4))
+    predicted = history.predict(torch.zeros(1, 3, 2), 0.1, Forecast(0.75))
+    torch.testing.assert_close(predicted, residual(0.5 - 0.75 * 0.4))
+
+
+def test_the_second_term_meets_a_residual_that_is_quadratic_in_sigma():
+    """At uneven distances; second-order Taylor, as Newton interpolates."""
+    history = History(residual(1.0) ** 2, 1.0, order=2)
+    for sigma in (0.7, 0.6):
+        history.remember(residual(sigma) ** 2, sigma)
+    predicted = history.predict(torch.zeros(1, 3, 2), 0.4, Forecast(1.0, 1.0))
+    torch.testing.assert_close(predicted, residual(0.4) ** 2)
+    assert history.nbytes == 3 * 24
+
+
+def test_weights_hold_whatever_the_distance():
+    history = History(residual(1.0), 1.0, order=2)
+    history.remember(residual(0.7), 0.7)
+    history.remember(residual(0.6), 0.6)
+    for sigma in (0.5, 0.1):
+        predicted = history.predict(torch.zeros(1, 3, 2), sigma, Forecast(0.5, 2.0, in_sigma=False))
+        torch.testing.assert_close(predicted, residual(0.6 - 0.5 * 0.1 - 2 * 0.3))
+
+
+def test_where_sigma_turned_back_the_second_term_is_left_out():
+    """Samplers that add noise go back; the first term alone then counts."""
+    history = History(residual(0.5), 0.5, order=2)
+    history.remember(residual(0.7), 0.7)
+    history.remember(residual(0.5), 0.5)
+    torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.4, Forecast(1.0, 1.0)), residual(0.4))
 
 
 @pytest.mark.parametrize("again", [0.8, 0.8 - 6e-8])

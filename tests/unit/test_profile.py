@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fastcache_core import profile as profile_module
+from fastcache_core.curves import Curves
 from fastcache_core.linear import Full, LowRank, PerChannel
 from fastcache_core.profile import Profile, ProfileError, Schedule
 
@@ -31,7 +32,10 @@ def toy(**changed):
         "blocks": BLOCKS,
         "made_for": {"model": "toy", "steps": 20, "cfg": 3.5, "sampler": "euler"},
         "linear": maps,
-        "schedule": Schedule([1.0, 0.5], [[1, 1, 1], [0, 0, 1]]),
+        "schedule": Schedule([1.0, 0.5], [[1, 1, 1], [0, 0, 1]], [[0.0, 0.0], [0.75, 0.5]]),
+        "curves": Curves([1.0, 0.5], {"ratio": [1.0, 0.9]}, {"polynomial": [2.0, 0.0, 1.0]}),
+        "changes": torch.tensor([[[0.1, 0.2], [0.3, 0.0]]] * 3),
+        "scores": {"explained": [0.5, 0.25, 0.0], "decibels": 40.5},
         "block_thresholds": "double: 0.1\nsingle: 0.2",
     }
     return Profile(**{**given, **changed})
@@ -45,8 +49,11 @@ def contents(path):
 
 def same(one, other):
     """Whether two profiles agree, tensors bit by bit."""
-    plain = ("family", "width", "blocks", "made_for", "schedule", "block_thresholds")
+    plain = ("family", "width", "blocks", "made_for", "schedule", "block_thresholds", "curves", "scores")
     if any(getattr(one, name) != getattr(other, name) for name in plain) or one.linear.keys() != other.linear.keys():
+        return False
+    tables = [profile.changes for profile in (one, other) if profile.changes is not None]
+    if len(tables) == 1 or (tables and not torch.equal(*tables)):
         return False
     pairs = [(one.linear[key], other.linear[key]) for key in one.linear]
     return all(
@@ -94,7 +101,13 @@ def profiles(draw):
     ranges = st.tuples(first, first, st.sampled_from(["img", "txt", "a_1"])).filter(lambda key: key[0] <= key[1])
     bits = st.lists(st.integers(0, 1), min_size=len(blocks), max_size=len(blocks))
     evaluations = draw(st.lists(st.tuples(st.floats(0, 1e4), bits), min_size=1, max_size=3))
-    schedule = Schedule([sigma for sigma, _ in evaluations], [row for _, row in evaluations])
+    sigmas, rows = [sigma for sigma, _ in evaluations], [row for _, row in evaluations]
+    pair = st.lists(st.floats(-8, 8), min_size=2, max_size=2)
+    factors = draw(st.none() | st.lists(pair, min_size=len(rows), max_size=len(rows)))
+    schedule = Schedule(sigmas, rows, factors)
+    along = st.lists(st.floats(0, 9), min_size=len(rows), max_size=len(rows))
+    curves = Curves(sigmas, draw(st.dictionaries(NAMES, along, max_size=2)), {"polynomial": [1.0, 0.5]})
+    changes = torch.rand(len(blocks), len(rows), 2)
     return Profile(
         draw(NAMES),
         width,
@@ -102,7 +115,10 @@ def profiles(draw):
         draw(st.dictionaries(NAMES, NAMES | NUMBERS, max_size=3)),
         draw(st.dictionaries(ranges, maps(width), max_size=4)),
         draw(st.sampled_from([None, schedule])),
-        draw(st.none() | NAMES),
+        curves=draw(st.sampled_from([None, curves])),
+        changes=draw(st.sampled_from([None, changes])),
+        scores=draw(st.dictionaries(NAMES, NUMBERS, max_size=2)),
+        block_thresholds=draw(st.none() | NAMES),
     )
 
 
@@ -118,8 +134,11 @@ def test_the_file_is_what_the_module_says(tmp_path):
     header, tensors = contents(tmp_path / "toy.safetensors")
     assert header["schema"] == "fastcache.profile/1"
     assert header["linear"] == {"1-1.img": "per_channel", "0-2.img": "low_rank", "0-1.txt": "full"}
-    assert header["schedule"] == {"sigmas": [1.0, 0.5], "computed": [[1, 1, 1], [0, 0, 1]]}
-    names = ["linear.0-1.txt.matrix", "linear.0-2.img.down", "linear.0-2.img.up", "linear.1-1.img.scale"]
+    rows, factors = [[1, 1, 1], [0, 0, 1]], [[0.0, 0.0], [0.75, 0.5]]
+    assert header["schedule"] == {"sigmas": [1.0, 0.5], "computed": rows, "factors": factors}
+    polynomial = {"polynomial": [2.0, 0.0, 1.0]}
+    assert header["curves"] == {"sigmas": [1.0, 0.5], "values": {"ratio": [1.0, 0.9]}, "coefficients": polynomial}
+    names = ["changes", "linear.0-1.txt.matrix", "linear.0-2.img.down", "linear.0-2.img.up", "linear.1-1.img.scale"]
     assert sorted(tensors) == names
     assert tensors["linear.0-1.txt.matrix"].tolist() == [[1, 2], [3, 4]]
 
@@ -236,6 +255,11 @@ ONES = PerChannel(torch.ones(2))
         ({"linear": {(0, 1, "img"): PerChannel(torch.ones(3))}}, "'0-1.img' is 3 wide, but the profile's width is 2"),
         ({"linear": {(0, 1, "img"): PerChannel(torch.tensor([1, math.nan]))}}, "linear.0-1.img.scale has a NaN or"),
         ({"linear": {(0, 1, "img"): Full(torch.full((2, 2), math.inf))}}, "linear.0-1.img.matrix has a NaN or an inf"),
+        (
+            {"changes": torch.zeros(2, 3, 1)},
+            "The change table has the shape [2, 3, 1], but it must be [3, evaluations,",
+        ),
+        ({"changes": torch.full((3, 1, 1), math.nan)}, "numbers in it that are negative, NaN or infinite"),
         ({"schedule": Schedule([1.0], [])}, "The schedule has 0 evaluations for 1 sigmas"),
         ({"schedule": Schedule([], [])}, "The schedule has 0 evaluations for 0 sigmas"),
         ({"schedule": Schedule([1.0], [[1] * 3] * 2)}, "The schedule has 2 evaluations for 1 sigmas, but it needs one"),
@@ -284,9 +308,24 @@ def path(tmp_path):
         ("linear", {"1-1.img": []}, "The map of '1-1.img' is [], but it must be one of: per_channel, low_rank, full"),
         ("linear", {"1-1.img": "cubic"}, "The map of '1-1.img' is 'cubic'"),
         ("linear", {"1-1.img": "full"}, "The tensors ['linear.1-1.img.matrix'] are missing"),
-        ("schedule", {"sigmas": [1.0]}, "The schedule is {'sigmas': [1.0]}, but it must have sigmas and computed"),
-        ("schedule", {"sigmas": [math.nan], "computed": [[1, 1, 1]]}, "sigmas are [nan]"),
-        ("schedule", {"sigmas": [1.0], "computed": [[1]]}, "Evaluation 0 of the schedule is [1]"),
+        (
+            "schedule",
+            {"sigmas": [1.0]},
+            "The schedule is {'sigmas': [1.0]}, but it must have sigmas, computed, factors",
+        ),
+        ("schedule", {"sigmas": [math.nan], "computed": [[1, 1, 1]], "factors": None}, "sigmas are [nan]"),
+        ("schedule", {"sigmas": [1.0], "computed": [[1]], "factors": None}, "Evaluation 0 of the schedule is [1]"),
+        (
+            "schedule",
+            {"sigmas": [1.0], "computed": [[1] * 3], "factors": [[1.0]]},
+            "factors are [[1.0]], but they must",
+        ),
+        ("curves", {"sigmas": []}, "The curves is {'sigmas': []}, but it must have sigmas, values, coefficients"),
+        ("curves", {"sigmas": [], "values": {}, "coefficients": {}}, "sigmas are [], but they must be a list"),
+        ("curves", {"sigmas": [1.0], "values": {"a": []}, "coefficients": {}}, "The curve 'a' is [], but it must have"),
+        ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": ["x"]}}, "coefficients have a = ['x']"),
+        ("scores", {"a": "x"}, "The scores have a = 'x', but it must be a number, or a list"),
+        ("scores", 7, "The scores are 7, but they must map names to numbers"),
         ("block_thresholds", 1, "The block_thresholds are 1"),
         ("colour", "red", "The entries ['colour'] do not belong to a profile"),
     ],
@@ -297,7 +336,8 @@ def test_a_file_with_an_invalid_entry_is_refused(path, entry, value, words):
     assert words in refusal_of(path)
 
 
-@pytest.mark.parametrize("entry", ["family", "width", "blocks", "made_for", "linear", "schedule", "block_thresholds"])
+@pytest.mark.parametrize("entry", ["family", "width", "blocks", "made_for", "linear", "schedule", "block_thresholds",
+                                   "curves", "scores"])  # fmt: skip
 def test_a_file_without_an_entry_is_refused(path, entry):
     header, tensors = contents(path)
     del header[entry]

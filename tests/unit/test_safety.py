@@ -160,7 +160,7 @@ def test_half_precision_that_overflows_heals_and_is_never_handed_out():
         return {name: torch.full_like(h, 1.0).index_fill_(2, torch.tensor([0]), swing) for name, h in streams.items()}
 
     states = [img.half() for img in toys.trajectory(7)]
-    run = toys.make_run([block], SIGMAS, 10.0, rule="interval", interval=2, damping=None)
+    run = toys.make_run([block], SIGMAS, 10.0, rule="interval", interval=2, forecast=None)
     outputs = sample(run, [block], states)
     assert 0 in computed(run)
     assert all(out["cond"].isfinite().all() for out in outputs)

@@ -10,7 +10,9 @@ from torch import Tensor
 from fastcache_core.calls import Attending, BlockCall, Streams
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from fastcache_core.engine import Run
+from fastcache_core.predictors import Forecast
 from fastcache_core.profile import Profile
+from fastcache_core.schedule import Schedule
 from fastcache_core.tokens import Span
 
 Block = Callable[[Streams, float, "Attending | None"], Streams]
@@ -63,14 +65,23 @@ def make_run(
     profile: Profile | None = None,
     **block_cache,
 ) -> Run:
-    block_cache = {"rule": "change", "warmup_evaluations": 2, "min_steps": 1, "damping": 1.0, **block_cache}
+    block_cache = {"rule": "change", "warmup_evaluations": 2, "min_steps": 1, "forecast": Forecast(), **block_cache}
     config = FastCacheConfig(
         BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
     )
     names = [f"double {i}" for i in range(len(blocks))]
+    if block_cache["rule"] == "schedule" and profile is None:
+        profile = every_other(names, sigmas[:-1])
     run = Run(config, names, [(0, len(blocks) - 1)], sigmas, memory_budget=memory_budget, profile=profile)
     run.report.grid = (1, 1, 1)
     return run
+
+
+def every_other(names: list[str], sigmas: Sequence[float]) -> Profile:
+    """A profile whose mask computes the first three evaluations, every other one of the rest, and the last."""
+    last = len(sigmas) - 1
+    rows = [[int(i < 3 or i % 2 == 0 or i == last)] * len(names) for i in range(len(sigmas))]
+    return Profile("toy", 4, names, schedule=Schedule(list(sigmas), rows))
 
 
 def block_call(index: int, block: Block, sigma: float, streams: Streams) -> BlockCall:
