@@ -70,8 +70,11 @@ class Sublayers:
         return replaced_forwards(modules, lambda at, forward: self._forward(here[at], modules[at], forward))
 
     def _compiled(self, part: Part) -> bool:
-        """Whether the module is within a block that was compiled as a whole, which must not change."""
-        return hasattr(self.model.get_submodule(part.block), "_orig_mod")
+        """Whether the module is within a block that was compiled as a whole, which must not change; a note says so."""
+        compiled = hasattr(self.model.get_submodule(part.block), "_orig_mod")
+        if compiled:
+            self._leave(part, "are parts of blocks that were compiled whole")
+        return compiled
 
     def _forward(self, index: int, module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         """What takes the place of one module's forward."""

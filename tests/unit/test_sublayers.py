@@ -27,7 +27,7 @@ class Attention(nn.Module):
         super().__init__()
         self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
 
-    def forward(self, x, options=None):
+    def forward(self, x, transformer_options=None):
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         return nn.functional.scaled_dot_product_attention(q, k, v)
 
@@ -35,7 +35,7 @@ class Attention(nn.Module):
 class Joint(Attention):
     """Of two streams, which come back the other way round."""
 
-    def forward(self, txt, img, options=None):
+    def forward(self, txt, img, transformer_options=None):
         y = super().forward(torch.cat([txt, img], dim=1))
         return y[:, : txt.shape[1]], y[:, txt.shape[1] :]
 
@@ -277,6 +277,35 @@ def test_a_module_that_is_given_part_of_the_batch_is_left_alone_with_a_note():
             run.end_evaluation()
             torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-5)
     assert "The sub-layers attention see 1 rows of a batch of 2; they are left alone." in run.report.notes
+
+
+def test_attention_in_which_another_patch_is_at_work_is_left_alone_with_a_note():
+    model = DiT(depth=1)
+    run, reach = make_run(model, family_of(), interval=3)
+    patched = {"patches": {"attn1_patch": [lambda q, k, v: None]}}
+    with torch.no_grad():
+        for x, sigma in zip(states(), SIGMAS, strict=False):
+            run.begin_evaluation(sigma)
+            run.begin_call(["cond"])
+            reach.begin_call((2,))
+            with reach.reached():
+                out = model.blocks[0].attn(x, transformer_options=patched)
+            run.end_evaluation()
+            assert torch.equal(out, model.blocks[0].attn(x))
+    (note, *_) = run.report.notes
+    assert note == "The sub-layers attention have another patch at work in them (attn1_patch); they are left alone."
+
+
+def test_blocks_that_were_compiled_whole_are_left_as_they_are():
+    model, plain = DiT(), sample(DiT(), states())
+    model.blocks[1] = torch.compile(model.blocks[1], backend="eager")
+    run, reach = make_run(model, family_of(), interval=3)
+    with reach.reached():
+        assert ["forward" in vars(block.mlp) for block in model.blocks] == [True, False, True]
+    got = sample(model, states(), run, reach)
+    assert run.report.computed_fraction < 1
+    torch.testing.assert_close(got[0], plain[0], rtol=1e-5, atol=1e-5)
+    assert "are parts of blocks that were compiled whole; they are left alone." in run.report.notes[0]
 
 
 def test_modules_are_put_back_when_sampling_fails():
