@@ -1,15 +1,17 @@
 """The level `sublayer` on a toy transformer whose arithmetic is spelled out: what FORA does, and nothing else."""
 
 import importlib
+import re
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
+from fastcache_core.adapters import FAMILIES
 from fastcache_core.config import BlockCacheConfig
 
-from .schemas import PACK, pack
+from .schemas import PACK, ROOT, pack
 
 pack()
 
@@ -358,3 +360,10 @@ def test_where_memory_is_short_it_is_off_and_says_what_keeps_less():
     got = sample(model, states(), run, reach)
     assert all(torch.equal(one, wanted) for one, wanted in zip(got, sample(model, states()), strict=True))
     assert "the level stack keeps less" in run.report.notes[0]
+
+
+def test_the_families_with_sub_layers_are_documented():
+    names = sorted(family.name for family in FAMILIES if all(block_list.sublayers for block_list in family.lists))
+    text = " ".join((ROOT / "docs/families.md").read_text(encoding="utf-8").split())
+    listed = re.search(r"before their gate, in the families (.*?): there", text)[1]
+    assert re.findall(r"`(\w+)`", listed) == names
