@@ -71,7 +71,8 @@ class BlockCacheConfig:
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
         damped; `aligned` carries it as far as what the rule looks at went between its last two anchors (DiCache);
         `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
-    level: what is predicted at once: a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
+    level: what is predicted at once: a `sublayer` (attention or MLP of a block, before its gate, where the family lets
+        them be reached, else the block), a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
         `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given. Other
         levels than the last become `block` once tokens are selected, since those need their own residual everywhere.
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
@@ -119,6 +120,16 @@ class BlockCacheConfig:
             _check_number(f"The forecast's {name} factor", getattr(self.forecast, name), -8, 8)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
         _check_integer("min_steps", self.min_steps, 0, 1000)
+        if self.level == "sublayer" and self.probes:
+            raise ValueError(
+                f"The rule {self.rule} looks at what the first block adds to the state, which the level sublayer never "
+                "sees; choose the level stack, or another rule."
+            )
+        if self.level == "sublayer" and self.predictor == "linear":
+            raise ValueError(
+                "The predictor linear follows the state that a block adds to, and a sub-layer adds to none; choose the "
+                "predictor extrapolate or reuse, or the level block."
+            )
         if self.probes and self.level == "model_output":
             raise ValueError(
                 f"The rule {self.rule} looks at the first block, which the level model_output never sees; "

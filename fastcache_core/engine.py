@@ -253,7 +253,7 @@ class Run:
 
     def _lead(self, call: BlockCall) -> Tensor:
         """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
-        h = call.tokens
+        h = call.tokens if call.seen is None else call.seen
         return h if self._several_views else h[: len(h) // len(self._branches)]
 
     def _may_select(self, call: BlockCall) -> bool:
@@ -411,8 +411,8 @@ class Run:
         else:
             chosen = tokens if action is Action.COMPUTE else decision.active.shape[1]
             queries = chosen + length - tokens
-        # Per query token: 24 width^2 for projections and MLP (ratio 4), 4 * length * width for attention.
-        per_query = rows * (24 * width**2 + 4 * length * width)
+        squared, attended = call.work
+        per_query = rows * (squared * width**2 + attended * length * width)
         for block in site.blocks if action is Action.PREDICT else (call.index,):
             self.report.explain(block, decided.reason, decided.change, decided.error)
             done, full = per_query * queries, per_query * length

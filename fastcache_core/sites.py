@@ -31,7 +31,7 @@ class Site:
 def level_of(config: FastCacheConfig, separate: str | None) -> str:
     """What the level `auto` stands for. separate: why blocks must not be predicted together, or None."""
     wanted = config.block_cache.level
-    if separate and wanted != "model_output":
+    if separate and wanted not in ("model_output", "sublayer"):
         return "block"
     if wanted == "auto":
         return "block" if config.block_cache.block_thresholds.strip() else "stack"

@@ -76,7 +76,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     options=list(LEVELS),
                     default=DEFAULTS.level,
                     tooltip="What is predicted at once. model_output: the whole model, for any model, least memory. "
-                    "stack: all blocks. span: a quarter of a list of blocks. block: each by itself, most memory. auto: "
+                    "stack: all blocks. span: a quarter of a list of blocks. block: each by itself. sublayer: "
+                    "attention and MLP of each block, before their gate, where they can be reached; most memory. auto: "
                     "stack, or block where needed.",
                 ),
                 io.String.Input(
