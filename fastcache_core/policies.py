@@ -2,8 +2,8 @@
 None to predict it.
 
 A site is what is predicted at once: a block, a span of blocks, the whole stack. Adding a rule: write one function of
-this signature, name it in RULES and in config.RULES, say in MEASURES what it looks at if it has a threshold, and give
-it a test.
+this signature, name it in RULES and in config.RULES, and give it a test; or, where it holds something of every site
+against a threshold, a function of one site, named in OF_SITE, and what it is in MEASURES.
 """
 
 from __future__ import annotations
