@@ -8,6 +8,7 @@ from .nodes.block_cache import FastCacheBlockCache
 from .nodes.calibrate import FastCacheCalibrate
 from .nodes.compare import FastCacheCompare
 from .nodes.fastcache import FastCache
+from .nodes.preset import FastCachePreset
 from .nodes.preview import FastCachePreview
 from .nodes.profiles import FastCacheLoadProfile, FastCacheSaveProfile
 from .nodes.token_selector import FastCacheTokenSelector
@@ -26,6 +27,7 @@ class FastCacheExtension(ComfyExtension):
             FastCacheCalibrate,
             FastCacheSaveProfile,
             FastCacheLoadProfile,
+            FastCachePreset,
         ]
 
 

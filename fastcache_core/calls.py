@@ -37,7 +37,9 @@ class BlockCall:
     image tokens and where they lie; sequence: where they lie in the attention's sequence. compute(streams, attending)
     runs the real block; a model's last block may return the image's stream only. why_no_tokens: tells why tokens cannot
     be selected here, or None; asked only where they are to be. attends: what the block's attention calls see in turn:
-    the whole `sequence`, the image's `stream`, or `others`, as calls after these do.
+    the whole `sequence`, the image's `stream`, or `others`, as calls after these do. seen: of the image tokens, [rows,
+    tokens, width], what decisions look at, None for the streams. work: floating-point operations per token, times width
+    squared and times width and the sequence's length; a whole block's are projections, an MLP of ratio 4 and attention.
     """
 
     index: int
@@ -47,6 +49,8 @@ class BlockCall:
     compute: Callable[[Streams, Attending | None], Streams]
     why_no_tokens: Callable[[], str | None] = lambda: None
     attends: tuple[str, ...] = (SEQUENCE,)
+    seen: Tensor | None = None
+    work: tuple[int, int] = (24, 4)
 
     @functools.cached_property
     def no_tokens(self) -> str | None:

@@ -38,7 +38,8 @@ class Memory:
         """What `auto` stands for."""
         wanted = self.config.block_cache.predictor
         if wanted == "auto":
-            return "extrapolate" if self.profile is None or not self.profile.linear else "linear"
+            calibrated = self.profile is not None and self.profile.linear and self.cut.level != "sublayer"
+            return "linear" if calibrated else "extrapolate"
         return wanted
 
     @property

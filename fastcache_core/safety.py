@@ -95,7 +95,8 @@ class Safety:
                 branch.keys_values.clear()
             run.report.note(f"Tokens are not selected: {short}.")
         elif lower is None or self.separate:
-            self._switch_off(short)
+            cure = "; the level stack keeps less" if run.cut.level == "sublayer" else ""
+            self._switch_off(short + cure)
         else:
             self.cut_at(lower, f"Blocks are predicted per {lower}: per {run.cut.level}, {short}.")
 

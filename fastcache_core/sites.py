@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .config import FastCacheConfig
 
+BY_ONE = ("sublayer", "block")  # levels at which every block, or what stands for one, is a site of its own
 SPANS = 4  # of a list of like blocks
 STEP_DOWN = {"block": "span", "span": "stack"}  # levels that need less memory
 
@@ -30,7 +31,7 @@ class Site:
 def level_of(config: FastCacheConfig, separate: str | None) -> str:
     """What the level `auto` stands for. separate: why blocks must not be predicted together, or None."""
     wanted = config.block_cache.level
-    if separate and wanted != "model_output":
+    if separate and wanted not in ("model_output", "sublayer"):
         return "block"
     if wanted == "auto":
         return "block" if config.block_cache.block_thresholds.strip() else "stack"
@@ -61,7 +62,7 @@ class Cut:
 
     def _ranges(self, level: str) -> list[tuple[int, int]]:
         first, end = self.lists[0][0], self.lists[-1][1]
-        if level == "block":
+        if level in BY_ONE:
             return [(block, block) for block in range(first, end + 1)]
         if level == "span":
             return [span for block_list in self.lists for span in spans(*block_list)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.samplers
@@ -155,9 +155,8 @@ def calibrated(calibrator: Calibrator, sampler: Sampler, runs: int, target_speed
         if not report["computed"]:
             raise ValueError(f"Nothing can be learned from this run. {' '.join(report['notes'])}")
         calibrator.take(trial, latents)
-    profile = calibrator.profile()
-    made_for = sampler.describe() | {"runs": runs, "target_speedup": target_speedup}
-    return replace(profile, made_for=profile.made_for | made_for)
+    family = blocks_of(sampler.model.model.diffusion_model)
+    return calibrator.profile(family.name, sampler.describe() | {"runs": runs, "target_speedup": target_speedup})
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..fastcache_core.config import CACHE_DEVICES, BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from ..fastcache_core.masks import what_is_missing
 from ..fastcache_core.profile import Profile
 from .block_cache import BlockCacheSocket
 from .checks import complaint
@@ -34,12 +35,9 @@ def read_widgets(
     scheduled = profile is not None and profile.schedule is not None
     rule = SCHEDULE if scheduled else DEFAULTS.block_cache.rule
     blocks = block_cache or BlockCacheConfig(threshold=block_threshold, rule=rule)
-    if blocks.rule == SCHEDULE and not scheduled:
-        raise ValueError(
-            "The rule schedule follows the schedule of a profile, and "
-            f"{'there is none in this one' if profile else 'no profile is connected'}. Connect what FastCache "
-            "Calibrate or FastCache Load Profile gives to FastCache's profile, or choose another rule."
-        )
+    missing = what_is_missing(blocks, profile)
+    if missing is not None:
+        raise ValueError(missing)
     return FastCacheConfig(
         replace(blocks, max_consecutive_skips=max_consecutive_skips),
         token_selector or TokenSelectorConfig(threshold=token_threshold),

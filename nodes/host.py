@@ -8,6 +8,7 @@ called as before, because ours are laid over them only then.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import logging
 import time
@@ -25,6 +26,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWA
 from torch import Tensor
 
 from ..fastcache_core.adapters import Family
+from ..fastcache_core.adapters.family import kinds_of
 from ..fastcache_core.adapters.unknown import UNKNOWN
 from ..fastcache_core.calibration.recorder import Recorder
 from ..fastcache_core.calls import Attending, BlockCall, Streams
@@ -37,6 +39,7 @@ from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
 from .fit import used_otherwise
 from .live import LivePreview
+from .sublayers import Sublayers
 
 try:
     from comfy.model_prefetch import pause_malloc_graph as unrecorded
@@ -44,7 +47,7 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
-MODEL_OUTPUT, WHOLE_MODEL = "model_output", "diffusion_model"
+MODEL_OUTPUT, SUBLAYER, BLOCK, WHOLE_MODEL = "model_output", "sublayer", "block", "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
@@ -154,6 +157,18 @@ def describe(family: Family | None, profile: Profile | None) -> dict[str, Any]:
     return {"family": family and family.name, "route": family and family.route, "profile": made_for}
 
 
+def reach_of(level: str, family: Family | None, model: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
+    """What can be reached of a model at this level, or else at the level `block`.
+
+    The level, names of its blocks, or of what stands for them, and the first and last of each list of like ones.
+    """
+    if level == MODEL_OUTPUT:
+        return level, ["model"], [(0, 0)]
+    if level == SUBLAYER and (parts := family.parts(model)):
+        return level, [part.name for part in parts], kinds_of(parts)
+    return BLOCK if level == SUBLAYER else level, [name for _, _, name in family.blocks(model)], family.ranges(model)
+
+
 def sigma_window(model_sampling: Any, config: FastCacheConfig) -> tuple[float, float]:
     """(high, low) sigma of start_percent and end_percent; 0 and 1 leave nothing out, not even rounding."""
     high = model_sampling.percent_to_sigma(config.start_percent) if config.start_percent > 0 else float("inf")
@@ -176,28 +191,37 @@ class Session:
     ):
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
-        whole = config.block_cache.level == MODEL_OUTPUT
+        wanted = config.block_cache.level
+        level, names, lists = reach_of(wanted, family, self.model)
+        config = dataclasses.replace(config, block_cache=dataclasses.replace(config.block_cache, level=level))
+        whole, apart = level == MODEL_OUTPUT, level == SUBLAYER
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
         device = offload or patcher.load_device
         separate = None if whole else family.separate
         self.run = Run(
             config,
-            ["model"] if whole else [name for _, _, name in family.blocks(self.model)],
-            [(0, 0)] if whole else family.ranges(self.model),
+            names,
+            lists,
             sigmas,
             sigma_window(patcher.get_model_object("model_sampling"), config),
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else separate,
             None if whole else profile,
-            joined=whole or family.joined,
+            joined=whole or (family.joined and not apart),
             defaults=family and family.defaults_for(self.model, shape),
             recorder=recorder,
         )
         self.run.report.run |= describe(family, profile)
         self.profile, self.cfg = profile, getattr(guider, "cfg", None)
-        self.blocks = None if whole else Blocks(self.run, family, self.model, unrecorded)
+        reach = Sublayers if apart else Blocks
+        self.blocks = None if whole else reach(self.run, family, self.model, unrecorded)
+        if level != wanted:
+            self.run.report.note(
+                f"{type(self.model).__name__}: attention and MLP cannot be reached one by one here, so that "
+                "whole blocks are predicted in place of sub-layers."
+            )
         if not whole and family.name == UNKNOWN:
             self.run.report.note(f"{type(self.model).__name__}: {family.no_tokens}.")
         self.passes: Counter[Hashable] = Counter()

@@ -4,6 +4,9 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_grid
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
+
+SUBLAYERS_15 = (SubLayer("self_attn", ATTENTION), SubLayer("cross_attn", CROSS_ATTENTION), SubLayer("mlp", MLP))
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -25,7 +28,7 @@ ACE_STEP = Family(
 ACE_STEP_15 = Family(
     "ace_step_15",
     ("comfy.ldm.ace.ace_step15.AceStepConditionGenerationModel",),
-    (BlockList("decoder.layers", ("hidden_states",)),),
+    (BlockList("decoder.layers", ("hidden_states",), sublayers=SUBLAYERS_15),),
     grid_15,
     no_tokens="the attention of ACE-Step 1.5 is not given ComfyUI's options",
     medium="audio",

@@ -4,8 +4,14 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_grid
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x",), axes="t h w b d")
+SUBLAYERS = (
+    SubLayer("blocks.0.block", ATTENTION),
+    SubLayer("blocks.1.block", CROSS_ATTENTION),
+    SubLayer("blocks.2.block", MLP),
+)
+BLOCKS = BlockList("blocks", ("x",), axes="t h w b d", sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -2,8 +2,10 @@
 
 from .cosmos import grid
 from .family import BlockList, Family
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x_B_T_H_W_D",), axes="b t h w d")
+SUBLAYERS = (SubLayer("self_attn", ATTENTION), SubLayer("cross_attn", CROSS_ATTENTION), SubLayer("mlp", MLP))
+BLOCKS = BlockList("blocks", ("x_B_T_H_W_D",), axes="b t h w d", sublayers=SUBLAYERS)
 COSMOS_PREDICT2 = Family(
     "cosmos_predict2",
     ("comfy.ldm.cosmos.predict2.MiniTrainDIT",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..defaults import Defaults, by_rule
 from ..tokens import Span
 from .grids import Grid, untold
 from .rows import Axes
+from .sublayers import SubLayer
 
 Arguments = Mapping[str, Any]
 FLAT = "b n d"
@@ -56,7 +57,8 @@ class BlockList:
     result of patches that holds all streams, in that order; their names are then our own. axes: of a stream, in einops'
     words, without b where it has no axis of samples. attends: what the attention calls of a block see in turn: the
     whole `sequence`, the image's `stream` only, or `others`, such as text by cross-attention; calls after these see
-    others.
+    others. sublayers: the attention and MLP modules that do nearly all the work of a block, in the order of their
+    calls; none where they do not.
     """
 
     attribute: str
@@ -69,6 +71,7 @@ class BlockList:
     packed: str | None = None
     axes: str = FLAT
     attends: tuple[str, ...] = (SEQUENCE,)
+    sublayers: tuple[SubLayer, ...] = ()
 
     def modules(self, model: nn.Module) -> dict[str, nn.Module]:
         """The blocks by their names within the model; none where the model has no such list."""
@@ -188,6 +191,41 @@ class Family:
                 ranges.append((start, start + n - 1))
             start += n
         return ranges
+
+    def parts(self, model: nn.Module) -> list[Part]:
+        """Every sub-layer of the model, those of a kind in a row; none, unless all of its blocks have such."""
+        lists = [block_list for block_list in self.lists if block_list.modules(model)]
+        if not all(block_list.sublayers for block_list in lists):
+            return []
+        found = []
+        for block_list, layer in [(of_blocks, layer) for of_blocks in lists for layer in of_blocks.sublayers]:
+            kind = layer.kind if len(lists) == 1 else f"{block_list.label}_{layer.kind}"
+            for i, (name, block) in enumerate(block_list.modules(model).items()):
+                path = layer.path(block)
+                if path is not None:
+                    found.append(Part(block_list, layer, kind, f"{kind} {i}", name, f"{name}.{path}"))
+        return found
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sub-layer of one block.
+
+    kind: what those like it are called; name: its own, e.g. "mlp 3"; block, module: their names within the model.
+    """
+
+    block_list: BlockList
+    layer: SubLayer
+    kind: str
+    name: str
+    block: str
+    module: str
+
+
+def kinds_of(parts: Sequence[Part]) -> list[tuple[int, int]]:
+    """(first, last) of the sub-layers of every kind."""
+    kinds = [part.kind for part in parts]
+    return [(kinds.index(kind), kinds.index(kind) + kinds.count(kind) - 1) for kind in dict.fromkeys(kinds)]
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,16 @@ from torch import nn
 
 from .family import BlockList, Family, always
 from .grids import padded_square
+from .sublayers import ATTENTION, MLP, TEXT_MLP, SubLayer
 
-DOUBLE = BlockList("double_stream_blocks", ("image_tokens", "text_tokens"))
-SINGLE = BlockList("single_stream_blocks", ("image_tokens",), joint=True)
+DOUBLE_SUBLAYERS = (
+    SubLayer("block.attn1", ATTENTION, streams=("norm_image_tokens", "norm_text_tokens")),
+    SubLayer("block.ff_i", MLP),
+    SubLayer("block.ff_t", TEXT_MLP),
+)
+DOUBLE = BlockList("double_stream_blocks", ("image_tokens", "text_tokens"), sublayers=DOUBLE_SUBLAYERS)
+SINGLE_SUBLAYERS = (SubLayer("block.attn1", ATTENTION), SubLayer("block.ff_i", MLP))
+SINGLE = BlockList("single_stream_blocks", ("image_tokens",), joint=True, sublayers=SINGLE_SUBLAYERS)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int | None:

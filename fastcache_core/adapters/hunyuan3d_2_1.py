@@ -2,8 +2,10 @@
 
 from .family import BlockList, Family, last
 from .grids import one_row
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x",), key="block", bare=True)
+SUBLAYERS = (SubLayer("attn1", ATTENTION), SubLayer("attn2", CROSS_ATTENTION), SubLayer("mlp|moe", MLP))
+BLOCKS = BlockList("blocks", ("x",), key="block", bare=True, sublayers=SUBLAYERS)
 
 HUNYUAN3D_2_1 = Family(
     "hunyuan3d_2_1",

@@ -2,8 +2,10 @@
 
 from .family import BlockList, Family
 from .flux import grid
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("img",), key="double_block")
+SUBLAYERS = (SubLayer("attn1", ATTENTION), SubLayer("attn2", CROSS_ATTENTION), SubLayer("mlp", MLP))
+BLOCKS = BlockList("blocks", ("img",), key="double_block", sublayers=SUBLAYERS)
 HUNYUAN_DIT = Family(
     "hunyuan_dit",
     ("comfy.ldm.hydit.models.HunYuanDiT",),

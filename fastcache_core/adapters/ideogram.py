@@ -2,8 +2,10 @@
 
 from .family import BlockList, Family, last
 from .grids import unpatched
+from .sublayers import ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("layers", ("x",), joint=True)
+SUBLAYERS = (SubLayer("attention", ATTENTION), SubLayer("feed_forward", MLP))
+BLOCKS = BlockList("layers", ("x",), joint=True, sublayers=SUBLAYERS)
 
 
 IDEOGRAM = Family(

@@ -7,8 +7,14 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_grid
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("visual_transformer_blocks", ("visual_embed",))
+SUBLAYERS = (
+    SubLayer("self_attention", ATTENTION),
+    SubLayer("cross_attention", CROSS_ATTENTION),
+    SubLayer("feed_forward", MLP),
+)
+BLOCKS = BlockList("visual_transformer_blocks", ("visual_embed",), sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

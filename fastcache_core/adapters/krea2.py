@@ -4,8 +4,10 @@ from torch import nn
 
 from .family import Arguments, BlockList, Family, last
 from .grids import padded_grid
+from .sublayers import ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x",), joint=True)
+SUBLAYERS = (SubLayer("attn", ATTENTION), SubLayer("mlp", MLP))
+BLOCKS = BlockList("blocks", ("x",), joint=True, sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

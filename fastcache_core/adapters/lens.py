@@ -2,8 +2,14 @@
 
 from .family import BlockList, Family, always
 from .grids import unpatched
+from .sublayers import ATTENTION, MLP, TEXT_MLP, SubLayer
 
-BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block")
+SUBLAYERS = (
+    SubLayer("attn", ATTENTION, streams=("hidden_states", "encoder_hidden_states")),
+    SubLayer("img_mlp", MLP),
+    SubLayer("txt_mlp", TEXT_MLP),
+)
+BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block", sublayers=SUBLAYERS)
 
 
 LENS = Family(

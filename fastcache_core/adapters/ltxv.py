@@ -3,8 +3,10 @@
 from torch import nn
 
 from .family import Arguments, BlockList, Family
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("transformer_blocks", ("img",), key="double_block")
+SUBLAYERS = (SubLayer("attn1", ATTENTION), SubLayer("attn2", CROSS_ATTENTION), SubLayer("ff", MLP))
+BLOCKS = BlockList("transformer_blocks", ("img",), key="double_block", sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -4,8 +4,10 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_square
+from .sublayers import ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("layers", ("x",), joint=True)
+SUBLAYERS = (SubLayer("attention", ATTENTION), SubLayer("feed_forward", MLP))
+BLOCKS = BlockList("layers", ("x",), joint=True, sublayers=SUBLAYERS)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int:

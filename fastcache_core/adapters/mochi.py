@@ -3,8 +3,14 @@
 from torch import nn
 
 from .family import BlockList, Family, always
+from .sublayers import ATTENTION, MLP, TEXT_MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("img", "txt"), key="double_block")
+SUBLAYERS = (
+    SubLayer("attn", ATTENTION, streams=("x", "y")),
+    SubLayer("mlp_x", MLP),
+    SubLayer("mlp_y", TEXT_MLP),
+)
+BLOCKS = BlockList("blocks", ("img", "txt"), key="double_block", sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

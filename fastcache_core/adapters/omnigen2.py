@@ -2,8 +2,10 @@
 
 from .family import BlockList, Family, last
 from .grids import padded_square
+from .sublayers import ATTENTION, MLP, SubLayer
 
-LAYERS = BlockList("layers", ("hidden_states",), joint=True)
+SUBLAYERS = (SubLayer("attn", ATTENTION), SubLayer("feed_forward", MLP))
+LAYERS = BlockList("layers", ("hidden_states",), joint=True, sublayers=SUBLAYERS)
 
 OMNIGEN2 = Family(
     "omnigen2",

@@ -2,8 +2,10 @@
 
 from .family import BlockList, Family
 from .grids import whole_square
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x",))
+SUBLAYERS = (SubLayer("attn", ATTENTION), SubLayer("cross_attn", CROSS_ATTENTION), SubLayer("mlp", MLP))
+BLOCKS = BlockList("blocks", ("x",), sublayers=SUBLAYERS)
 
 
 PIXART = Family("pixart", ("comfy.ldm.pixart.pixartms.PixArtMS",), (BLOCKS,), whole_square)

@@ -2,8 +2,14 @@
 
 from .family import BlockList, Family
 from .grids import padded_square
+from .sublayers import ATTENTION, MLP, TEXT_MLP, SubLayer
 
-BLOCKS = BlockList("patch_blocks", ("x", "y"))
+SUBLAYERS = (
+    SubLayer("attn", ATTENTION, streams=("x", "y")),
+    SubLayer("mlp_x", MLP),
+    SubLayer("mlp_y", TEXT_MLP),
+)
+BLOCKS = BlockList("patch_blocks", ("x", "y"), sublayers=SUBLAYERS)
 
 
 PIXELDIT = Family(

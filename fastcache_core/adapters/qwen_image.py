@@ -4,8 +4,14 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_grid
+from .sublayers import ATTENTION, MLP, TEXT_MLP, SubLayer
 
-BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block")
+SUBLAYERS = (
+    SubLayer("attn", ATTENTION, streams=("hidden_states", "encoder_hidden_states")),
+    SubLayer("img_mlp", MLP),
+    SubLayer("txt_mlp", TEXT_MLP),
+)
+BLOCKS = BlockList("transformer_blocks", ("img", "txt"), key="double_block", sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

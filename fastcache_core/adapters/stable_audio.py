@@ -4,9 +4,11 @@ from torch import nn
 
 from .family import BlockList, Family, last
 from .grids import padded_grid
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
 # Not by patches_replace, where ComfyUI leaves out the local conditioning of Stable Audio 3.
-BLOCKS = BlockList("transformer.layers", ("x",))
+SUBLAYERS = (SubLayer("self_attn", ATTENTION), SubLayer("cross_attn", CROSS_ATTENTION), SubLayer("ff", MLP))
+BLOCKS = BlockList("transformer.layers", ("x",), sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -3,8 +3,10 @@
 from torch import nn
 
 from .family import BlockList, Family
+from .sublayers import ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("x",), joint=True)
+SUBLAYERS = (SubLayer("attn", ATTENTION), SubLayer("mlp", MLP))
+BLOCKS = BlockList("blocks", ("x",), joint=True, sublayers=SUBLAYERS)
 
 
 def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:

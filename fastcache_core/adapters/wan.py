@@ -6,8 +6,10 @@ from torch import nn
 
 from .family import BlockList, Family
 from .grids import padded_per_axis, untold
+from .sublayers import ATTENTION, CROSS_ATTENTION, MLP, SubLayer
 
-BLOCKS = BlockList("blocks", ("img",), key="double_block")
+SUBLAYERS = (SubLayer("self_attn", ATTENTION), SubLayer("cross_attn", CROSS_ATTENTION), SubLayer("ffn", MLP))
+BLOCKS = BlockList("blocks", ("img",), key="double_block", sublayers=SUBLAYERS)
 
 
 def start(model: nn.Module, tokens: int, length: int) -> int:
@@ -43,5 +45,6 @@ WAN_ANIMATE2 = replace(
     WAN,
     name="wan_animate2",
     classes=("comfy.ldm.wan.model_animate2.WanAnimate2Model",),
+    lists=(replace(BLOCKS, sublayers=()),),  # whose attention is not called as a module
     no_tokens="Animate 2's blocks attend frame by frame",
 )

@@ -185,7 +185,7 @@ def test_a_file_that_changes_is_read_again(server, folder):
 
 
 def test_the_rule_schedule_needs_a_profile(server):
-    with pytest.raises(ComfyError, match="no profile is connected. Connect what FastCache Calibrate"):
+    with pytest.raises(ComfyError, match="needs a profile with a schedule. Connect what FastCache Calibrate"):
         sample(server, refined(graph(fastcache={}), {"rule": "schedule"}))
 
 

@@ -44,6 +44,13 @@ def threads(run: int) -> str:
     return json.dumps([thread.name for thread in threading.enumerate()])
 
 
+@toy_node("Forwards", [io.Model.Input("model"), io.Latent.Input("after_sample")], shows=True)
+def forwards(model: Any, after_sample: Any) -> str:
+    """Names of the model's modules whose forward is not that of their class."""
+    modules = model.model.diffusion_model.named_modules()
+    return json.dumps([name for name, module in modules if "forward" in vars(module)])
+
+
 @toy_node("Symbols", [io.String.Input("names")], shows=True)
 def symbols(names: str) -> str:
     """Those of these dotted names, a JSON list, that this ComfyUI does not have."""
