@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .nodes.block_cache import FastCacheBlockCache
 from .nodes.compare import FastCacheCompare
 from .nodes.fastcache import FastCache
+from .nodes.preset import FastCachePreset
 from .nodes.preview import FastCachePreview
 from .nodes.token_selector import FastCacheTokenSelector
 
@@ -15,7 +16,14 @@ WEB_DIRECTORY = "./web"
 
 class FastCacheExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [FastCache, FastCacheBlockCache, FastCacheTokenSelector, FastCachePreview, FastCacheCompare]
+        return [
+            FastCache,
+            FastCacheBlockCache,
+            FastCacheTokenSelector,
+            FastCachePreview,
+            FastCacheCompare,
+            FastCachePreset,
+        ]
 
 
 async def comfy_entrypoint() -> FastCacheExtension:

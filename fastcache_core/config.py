@@ -11,10 +11,16 @@ from .defaults import Defaults
 from .predictors import REUSE, Forecast
 from .thresholds import HIGHEST, parse_thresholds
 
-RULES = ("significance", "change", "interval", "schedule", "first_block", "paper_chi_square")
+RULES = ("significance", "change", "distance", "interval", "schedule", "first_block", "first_block_distance",
+         "fitted_change", "magnitude", "sensitivity", "rate", "paper_chi_square")  # fmt: skip
+PROBING = ("first_block", "first_block_distance")  # rules that look at the first block's work
 PLANNED = ("interval", "schedule")  # rules that say themselves how often to compute
-PREDICTORS = ("auto", "reuse", "extrapolate", "linear")
+AS_THE_CROW_FLIES = ("distance", "first_block_distance", "sensitivity")  # rules that compare with the anchor
+MASKS = ("profile", "learning_to_cache", "smoothcache", "invardiff", "block_caching", "procache", "eb_cache")
+PREDICTORS = ("auto", "reuse", "extrapolate", "aligned", "linear")
+NORMS = ("l2", "l1")
 LEVELS = ("auto", "sublayer", "block", "span", "stack", "model_output")
+CHOICES = ("saliency", "clusters", "round_robin")
 CONTEXTS = ("all_tokens", "active_tokens")
 CACHE_DEVICES = ("main", "offload")
 
@@ -53,12 +59,18 @@ class BlockCacheConfig:
         significance: the error that predicting makes, summed over what is predicted in an evaluation, relative to the
             blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
         change: relative change of the entry state, accumulated since the last computed evaluation.
-        first_block: the same of the first block's work; the first block is computed at every evaluation.
-        schedule: nothing; a profile's mask over evaluations and blocks (calibration).
+        distance: the same not accumulated, as the crow flies.
+        first_block, first_block_distance: both of the first block's work; that block is computed at every evaluation.
+        fitted_change: a profile's polynomial in the change, accumulated (TeaCache).
+        magnitude: by how much the work's size is off, as a profile knows it, accumulated (MagCache).
+        sensitivity: what a profile's sensitivities make of the distance in state and in sigma (SenCache).
+        rate: the change, times the last measured error over the change that it took (EasyCache).
+        schedule: nothing; a mask over evaluations and blocks, which is a profile's, or made of its change table.
         interval: nothing; every `interval`-th evaluation is computed (FORA).
         paper_chi_square: nothing either; the paper's test at level `alpha`, which nearly every change passes.
     predictor: `reuse` keeps the last residual; `extrapolate` carries it forward in sigma along its last difference,
-        damped; `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
+        damped; `aligned` carries it as far as what the rule looks at went between its last two anchors (DiCache);
+        `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
     level: what is predicted at once: a `sublayer` (attention or MLP of a block, before its gate, where the family lets
         them be reached, else the block), a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
         `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given. Other
@@ -70,6 +82,9 @@ class BlockCacheConfig:
         `interval` and `schedule`, which say it themselves.
     forecast: how residuals are carried forward (predictors.py); None: damped extrapolation whose damping is found while
         sampling, from what would have been right so far, or as the profile of the rule `schedule` says.
+    mask: what the rule `schedule` follows: the `profile`'s own mask, or one that a method makes of its change table
+        (calibration/schedules.py), whose knob is the threshold, or the interval.
+    norm: of relative changes, `l2` or `l1`, mean absolute values, as many methods have it.
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts. 0:
         the default for the model.
     """
@@ -86,6 +101,8 @@ class BlockCacheConfig:
     forecast: Forecast | None = None
     min_steps: int = 0
     threshold_curve: tuple[float, ...] = ()
+    mask: str = "profile"
+    norm: str = "l2"
 
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, HIGHEST)
@@ -95,15 +112,17 @@ class BlockCacheConfig:
         _check_integer("interval", self.interval, 1, 1000)
         _check_choice("predictor", self.predictor, PREDICTORS)
         _check_choice("level", self.level, LEVELS)
+        _check_choice("mask", self.mask, MASKS)
+        _check_choice("norm", self.norm, NORMS)
         parse_thresholds(self.block_thresholds)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
         for name in ("first", "second") if self.forecast else ():
             _check_number(f"The forecast's {name} factor", getattr(self.forecast, name), -8, 8)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
         _check_integer("min_steps", self.min_steps, 0, 1000)
-        if self.level == "sublayer" and self.rule == "first_block":
+        if self.level == "sublayer" and self.probes:
             raise ValueError(
-                "The rule first_block looks at what the first block adds to the state, which the level sublayer never "
+                f"The rule {self.rule} looks at what the first block adds to the state, which the level sublayer never "
                 "sees; choose the level stack, or another rule."
             )
         if self.level == "sublayer" and self.predictor == "linear":
@@ -111,15 +130,25 @@ class BlockCacheConfig:
                 "The predictor linear follows the state that a block adds to, and a sub-layer adds to none; choose the "
                 "predictor extrapolate or reuse, or the level block."
             )
-        if self.rule == "first_block" and self.level == "model_output":
+        if self.probes and self.level == "model_output":
             raise ValueError(
-                "The rule first_block looks at the first block, which the level model_output never sees; "
+                f"The rule {self.rule} looks at the first block, which the level model_output never sees; "
                 "choose the level stack, or another rule."
             )
 
     @property
     def highest_threshold(self) -> float:
         return self.threshold * max(self.threshold_curve, default=1.0)
+
+    @property
+    def probes(self) -> bool:
+        """Whether the first block is always computed, and its work is looked at."""
+        return self.rule in PROBING
+
+    @property
+    def keeps_anchors(self) -> int:
+        """Of how many anchors, 0 to 2, what is looked at is kept."""
+        return 2 if self.predictor == "aligned" else int(self.rule in AS_THE_CROW_FLIES)
 
     @property
     def fixed_forecast(self) -> Forecast | None:
@@ -138,6 +167,10 @@ class TokenSelectorConfig:
     threshold_curve: as in the block cache.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token is computed again after at most this many evaluations.
+    choose: `saliency`, by the threshold; `clusters`: one token of each of so many groups of alike states, all once one
+        is due for refresh (ClusCa); `round_robin`: one token in refresh_interval, in turns (TokenCache). The last two
+        only ask whether the threshold is 0.
+    clusters: how many groups.
     context: what active tokens attend to: `all_tokens`, the static ones through keys and values kept from when they
         were computed, or `active_tokens` only, which needs no such memory and is much worse (the paper's).
     """
@@ -147,6 +180,8 @@ class TokenSelectorConfig:
     max_active: float = 1.0
     refresh_interval: int = 6
     context: str = "all_tokens"
+    choose: str = "saliency"
+    clusters: int = 16
     threshold_curve: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -156,6 +191,8 @@ class TokenSelectorConfig:
         _check_number("max_active", self.max_active, 0, 1)
         _check_integer("refresh_interval", self.refresh_interval, 1, 1000)
         _check_choice("context", self.context, CONTEXTS)
+        _check_choice("choose", self.choose, CHOICES)
+        _check_integer("clusters", self.clusters, 1, 4096)
         if self.min_active > self.max_active:
             raise ValueError(
                 f"min_active ({self.min_active:g}) is above max_active ({self.max_active:g}); "
@@ -187,10 +224,16 @@ class FastCacheConfig:
                 "nothing could ever be skipped."
             )
 
+    @property
+    def _rules(self) -> str:
+        """By what is decided, in words."""
+        by_threshold = self.token_selector.choose == "saliency"
+        return self.block_cache.rule + ("" if by_threshold else f" and {self.token_selector.choose}")
+
     def describe(self) -> dict[str, str | float]:
         """The settings that a report repeats."""
         return {
-            "rule": self.block_cache.rule,
+            "rule": self._rules,
             "alpha": self.block_cache.alpha,
             "alpha_quantile": NormalDist().inv_cdf(1 - self.block_cache.alpha),  # for readers without statistics
             "block_threshold": self.block_cache.threshold,

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+# What rules look for (policies.py).
+MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL = "magnitude", "sensitivity_state", "sensitivity_time", "polynomial"
+
 
 @dataclass(frozen=True)
 class Curves:

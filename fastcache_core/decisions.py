@@ -18,15 +18,17 @@ import torch
 from torch import Tensor
 
 from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from .curves import Curves
 from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
 from .predictors import REUSE, Forecast, Offset
 from .schedule import Schedule
 from .signals import TINY, relative_change, token_saliency
 from .sites import Cut, Site
-from .state import Lead, SiteRecord, TokenAnchors
+from .state import Lead, SiteRecord, Step, TokenAnchors
 from .thresholds import along_schedule, parse_thresholds, thresholds_of
 from .tokens import active_indices, choose_active
 
+FARTHEST_ALIGNED = 1.5  # times the way between two anchors that DiCache goes from the earlier one
 Settings = TypeVar("Settings", BlockCacheConfig, TokenSelectorConfig)
 
 
@@ -63,6 +65,8 @@ class Entered(NamedTuple):
     """What is known when a view's first block is reached. step: relative change since the evaluation before.
 
     saliency [samples, tokens]: of tokens, of which those in the mask are to be computed; None where none are selected.
+    distance: relative change since everything was last computed. looked_at: what changes are those of. forecast: of
+    what is predicted, where that follows from it.
     """
 
     lead: Lead | None
@@ -71,6 +75,9 @@ class Entered(NamedTuple):
     step: float | None
     fewest: int
     most: int
+    distance: float | None = None
+    looked_at: Tensor | None = None
+    forecast: Forecast | None = None
 
 
 @dataclass(frozen=True)
@@ -138,11 +145,12 @@ class Plan:
 
 class Decider:
     """Takes the decisions of one run. cut: the sites; sigmas: the sampler's; sigma_window: (high, low), to which
-    skipping is limited; mask: what the rule `schedule` follows."""
+    skipping is limited; mask: what the rule `schedule` follows; curves: what other rules look up."""
 
     def __init__(self, config: FastCacheConfig, cut: Cut, blocks: Sequence[str], sigmas: Sequence[float],
-                 sigma_window: tuple[float, float], mask: Schedule | None = None):  # fmt: skip
-        self.config, self.cut, self.sigma_window = config, cut, sigma_window
+                 sigma_window: tuple[float, float], mask: Schedule | None = None,
+                 curves: Curves | None = None):  # fmt: skip
+        self.config, self.cut, self.sigma_window, self.curves = config, cut, sigma_window, curves
         ranges = parse_thresholds(config.block_cache.block_thresholds)
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.highest_threshold > 0
@@ -179,14 +187,27 @@ class Decider:
         factor = along_schedule(config.threshold_curve, self.schedule, float(evaluation.sigma))
         return dataclasses.replace(config, threshold=factor * config.threshold, threshold_curve=())
 
+    @property
+    def norm(self) -> float:
+        """Order of the norm of relative changes."""
+        return 1 if self.config.block_cache.norm == "l1" else 2
+
     @staticmethod
     def key(view: Hashable, h: Tensor) -> Hashable:
         return (view, *h.shape)
 
-    def read(self, evaluation: Evaluation, view: Hashable, h: Tensor, change: Tensor | None, select: bool) -> Entered:
+    def read(
+        self,
+        evaluation: Evaluation,
+        view: Hashable,
+        h: Tensor,
+        change: Tensor | None,
+        select: bool,
+        looked_at: Tensor | None = None,
+    ) -> Entered:
         """The one synchronisation of this evaluation and view; h [samples, tokens, width] is its entry state.
 
-        change: relative change of what is looked at instead of the entry state, if anything is.
+        looked_at: what is looked at instead of the entry state, if anything is; change: its relative change.
         """
         lead, saliency, mask = self.leads.get(self.key(view, h)), None, None
         if select and lead is not None and lead.anchors is not None:
@@ -194,19 +215,26 @@ class Decider:
             config = self.token_selector(evaluation)
             if config.threshold > 0:
                 saliency = token_saliency(h, lead.anchors.hidden)
-                mask = choose_active(saliency, lead.anchors.age, config)
+                mask = choose_active(saliency, lead.anchors.age, config, h)
         wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
         if change is not None:
             wanted["change"] = change
         elif lead is not None and lead.entry is not None:
-            wanted["change"] = relative_change(h, lead.entry)
+            wanted["change"] = relative_change(h, lead.entry, self.norm)
+        looked_at = h if looked_at is None else looked_at
+        known = [] if lead is None else lead.looked_at
+        if known:
+            wanted["distance"] = relative_change(looked_at, known[0], self.norm)
+        forecast = aligned(looked_at, *known) if self.config.block_cache.predictor == "aligned" else None
         if mask is not None:
             active = mask.sum(dim=1)
             wanted |= {"fewest": active.amin(), "most": active.amax()}
         found = self._read(wanted, h.device)
         evaluation.sigma = found.get("sigma", evaluation.sigma)
         fewest, most = round(found.get("fewest", 0)), round(found.get("most", 0))
-        return Entered(lead, saliency, mask, found.get("change"), fewest, most)
+        return Entered(
+            lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast
+        )
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
         """The evaluation's decision for this view, once what was measured has been read."""
@@ -214,9 +242,12 @@ class Decider:
         lead = entered.lead or self._new_lead(h)
         self.leads[key] = lead
         lead.travelled += entered.step or 0.0
+        lead.path.append(Step(float(evaluation.sigma), entered.step or 0.0))
         config, facts = self.block_cache(evaluation), self._facts(evaluation, h)
         planned = None if self.plan is None else self.plan.at(evaluation.index, float(evaluation.sigma))
         known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
+        if entered.distance is not None:
+            known = [seen._replace(distance=entered.distance) for seen in known]
         if planned is not None:
             known = [
                 seen._replace(planned=any(planned.computed[block] for block in site.blocks))
@@ -226,13 +257,14 @@ class Decider:
         reasons = reasons_to_compute(facts, known, config) if forced is None else [forced] * len(known)
         sites = {
             site: self._site_decision(
-                lead, site, seen, why or why_predicted(config, seen.threshold), why is None, planned
+                lead, site, seen, why or why_predicted(config, seen.threshold), why is None, planned, entered.forecast
             )
             for site, seen, why in zip(self.cut.predictable, known, reasons, strict=True)
         }
         decision = Decision(sites) if forced else self._selecting(evaluation, entered, sites)
-        decision = dataclasses.replace(decision, forced=forced, held=held(known, config))
+        decision = dataclasses.replace(decision, forced=forced, held=held(facts, known, config))
         self._advance(evaluation, lead, h, decision)
+        self._look_back(lead, entered.looked_at, decision)
         evaluation.decisions[key] = decision
         return decision
 
@@ -271,6 +303,8 @@ class Decider:
             if record is not None:
                 record.size = sum(sizes)
                 record.errors.update(error, measurements[0].decision.change)
+                if measurements[0].decision.change > 0:
+                    record.rate = error / measurements[0].decision.change
                 record.damping.update(
                     *(sum(parts) for parts in zip(*(m.offset[2:] for m in measurements), strict=True))
                 )
@@ -293,6 +327,8 @@ class Decider:
             is_last=sigma <= self.last_sigma * (1 + 1e-5),  # sigma comes back in float32
             in_window=low <= sigma <= high,
             elements=h[0].numel(),
+            sigma=sigma,
+            curves=self.curves,
         )
 
     def _selecting(self, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
@@ -305,16 +341,29 @@ class Decider:
         return Decision(sites, active_indices(entered.mask, entered.most), entered.mask)
 
     def _site_decision(
-        self, lead: Lead, site: Site, seen: SiteFacts, reason: str, predict: bool, planned: Planned | None
+        self,
+        lead: Lead,
+        site: Site,
+        seen: SiteFacts,
+        reason: str,
+        predict: bool,
+        planned: Planned | None,
+        forecast: Forecast | None,
     ) -> SiteDecision:
         record = lead.sites.get(site)
         if record is None:
             return SiteDecision(predict, reason, seen.change, seen.error)
-        forecast = self.config.block_cache.fixed_forecast
+        forecast = forecast or self.config.block_cache.fixed_forecast
         if forecast is None:
             calibrated = planned and planned.forecast
             forecast = Forecast(record.damping.value) if calibrated is None else calibrated
         return SiteDecision(predict, reason, seen.change, seen.error, forecast, record.computed_at)
+
+    def _look_back(self, lead: Lead, looked_at: Tensor | None, decision: Decision) -> None:
+        """Keep what was looked at where everything is computed, as far as the settings need it."""
+        kept = self.config.block_cache.keeps_anchors
+        if kept and looked_at is not None and not any(done.predict for done in decision.sites.values()):
+            lead.looked_at = [looked_at.clone(), *lead.looked_at][:kept]
 
     def _new_lead(self, h: Tensor) -> Lead:
         return Lead(None, TokenAnchors.fresh(h) if self.selecting else None)
@@ -331,6 +380,17 @@ class Decider:
             lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)
 
 
+def aligned(now: Tensor, last: Tensor | None = None, before: Tensor | None = None) -> Forecast:
+    """DiCache (arXiv 2508.17356): y = x + r_b + g (r_a - r_b), with g as what is looked at goes from anchor b past a.
+
+    g = mean|now - before| / mean|last - before| of every sample, from 1 to 1.5; reuse until there are two anchors.
+    """
+    if last is None or before is None:
+        return REUSE
+    gone, between = ((h - before).abs().mean(dim=(1, 2), dtype=torch.float32) for h in (now, last))
+    return Forecast((gone / (between + TINY)).clamp(1, FARTHEST_ALIGNED) - 1, in_sigma=False)
+
+
 def site_facts(
     lead: Lead, sites: Sequence[Site], step: float | None, alpha: float, own_thresholds: Mapping[int, float]
 ) -> list[SiteFacts]:
@@ -345,7 +405,10 @@ def site_facts(
             continue
         change = lead.travelled - record.travelled
         share = record.size / total if len(sites) > 1 else 1.0
-        known.append(SiteFacts(change, step, record.errors.bound(change, alpha), share, record.skips, own))
+        error = record.errors.bound(change, alpha)
+        anchor = lead.path[record.left - 1].sigma if record.left else 0.0
+        seen = SiteFacts(change, step, error, share, record.skips, own, anchor=anchor, path=lead.path[record.left :])
+        known.append(seen._replace(rate=record.rate))
     return known
 
 
@@ -355,4 +418,4 @@ def advance_sites(lead: Lead, evaluation: int, predicted: Mapping[Site, bool]) -
         record = lead.sites.setdefault(site, SiteRecord())
         record.skips = record.skips + 1 if skipped else 0
         if not skipped:
-            record.computed_at, record.travelled = evaluation, lead.travelled
+            record.computed_at, record.travelled, record.left = evaluation, lead.travelled, len(lead.path)

@@ -21,10 +21,12 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from .calibration.recorder import Recorder
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
 from .decisions import Decider, Decision, Entered, Evaluation, Measurement, SiteDecision
 from .defaults import Defaults, by_rule
+from .masks import mask_of, what_is_missing
 from .memory import IMAGE, Memory
 from .profile import Profile
 from .report import Report
@@ -51,7 +53,8 @@ class Run:
     where residuals are kept, None for where they are computed. memory_budget: says how many bytes may be kept, asked
     once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
     calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
-    follows the last; else lists are predicted apart. defaults: what stands for settings that are left open.
+    follows the last; else lists are predicted apart. defaults: what stands for settings that are left open. recorder:
+    what remembers computed blocks for calibration.
     """
 
     def __init__(
@@ -67,13 +70,15 @@ class Run:
         profile: Profile | None = None,
         joined: bool = True,
         defaults: Defaults | None = None,
+        recorder: Recorder | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
         self.config = config = config.completed(defaults)
-        self.cut = Cut(lists, level_of(config, separate), config.block_cache.rule == "first_block", joined)
+        self.cut = Cut(lists, level_of(config, separate), config.block_cache.probes, joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.profile = profile
-        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, profile and profile.schedule)
+        mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
+        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves)
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
@@ -82,13 +87,15 @@ class Run:
         self.report.own_thresholds = self.decider.thresholds
         for problem in self.decider.problems:
             self.report.note(problem)
-        if config.block_cache.rule == "schedule" and self.decider.plan is None:
-            self.report.note("The rule schedule needs a profile with a schedule; everything is computed without one.")
+        missing = what_is_missing(config.block_cache, profile)
+        if missing:
+            self.report.note(f"{missing} Everything is computed without it.")
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
         self._kinds: Sequence[str] = ()
         self._turn, self._reached = 0, set[int]()
+        self._keys: list[Hashable] = []
         self._branches: list[Branch] = []
         self._view: Hashable = None
         self._several_views = False
@@ -97,8 +104,12 @@ class Run:
         self._passing = range(0)
         self._entries: Streams = {}
         self._probed: Tensor | None = None
+        self._looked_at: Tensor | None = None
         self._computing = 0.0
         self.observer: Callable[[int, Report], None] | None = None
+        self.recorder = recorder
+        if recorder is not None:
+            recorder.begin_run(blocks, len(self.decider.schedule))
 
     # The host calls these, from the outside in.
 
@@ -125,10 +136,12 @@ class Run:
         """
         branches, views = self._called
         self._turn, self._reached = self._turn + 1, set()
-        self._branches = [self.state.branch((key, self._turn)) for key in branches]
+        self._keys = [(key, self._turn) for key in branches]
+        self._branches = [self.state.branch(key) for key in self._keys]
         self._several_views = len(set(views)) > 1
         self._view = (tuple(views) if self._several_views else next(iter(views), None), self._turn)
         self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
+        self._looked_at = None
         self.safety.begin_call()
 
     def end_evaluation(self) -> None:
@@ -141,13 +154,15 @@ class Run:
         """The run is over; read what is still on the device."""
         self.decider.finish()
         self._report_errors()
+        if self.recorder is not None:
+            self.recorder.end_run()
 
     def free(self) -> None:
         """Let go of everything that was kept; only the report stays."""
         self.state.branches.clear()
         self.decider.leads.clear()
         self.decider.measurements.clear()
-        self._branches, self._entries, self._probed = [], {}, None
+        self._branches, self._entries, self._probed, self._looked_at = [], {}, None, None
 
     @property
     def sigma(self) -> float | Tensor:
@@ -184,7 +199,12 @@ class Run:
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
+        recording = self.recorder is not None and action is Action.COMPUTE
+        if recording:
+            self.recorder.entering(call, len(self._branches))
         streams = step(site, call, decision, decided)
+        if recording:
+            self.recorder.leaving(call, streams, self._keys, self._evaluation.index, self._evaluation.sigma)
         self._record(site, call, decision, decided._replace(reason=reason), action)
         if action is Action.COMPUTE:
             self.safety.leaving(call, streams)
@@ -215,7 +235,8 @@ class Run:
             return self._everything_computed()
         if taken is not None:
             return taken
-        entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call))
+        entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call),
+                                    self._looked_at)  # fmt: skip
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         self._report_errors()
         self.safety.heed()
@@ -323,10 +344,12 @@ class Run:
     def _look(self, site: Site, residual: Tensor) -> None:
         """The first block's work is what the rule first_block looks at, like `_lead` in the branch that comes first."""
         parts = list(zip(self._branches, residual.chunk(len(self._branches)), strict=True))
+        self._looked_at = residual if self._several_views else parts[0][1]
         parts = parts if self._several_views else parts[:1]
         known = [(branch.histories.get((site, IMAGE)), now) for branch, now in parts]
         if all(history is not None and history.fits(now) for history, now in known):
-            changes = [relative_change(now, history.residual(now.device)) for history, now in known]
+            norm = self.decider.norm
+            changes = [relative_change(now, history.residual(now.device), norm) for history, now in known]
             self._probed = torch.stack(changes).amax()
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:

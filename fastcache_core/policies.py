@@ -2,8 +2,8 @@
 None to predict it.
 
 A site is what is predicted at once: a block, a span of blocks, the whole stack. Adding a rule: write one function of
-this signature, name it in RULES and in config.RULES, say in MEASURES what it looks at if it has a threshold, and give
-it a test.
+this signature, name it in RULES and in config.RULES, and give it a test; or, where it holds something of every site
+against a threshold, a function of one site, named in OF_SITE, and what it is in MEASURES.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from .chi_square import chi_square_quantile
 from .config import PLANNED, BlockCacheConfig
+from .curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
 from .report import EXPECTED, SUM
+from .state import Step
 
 
 @dataclass(frozen=True)
@@ -23,13 +27,15 @@ class Facts:
     """What is known of an evaluation when it begins.
 
     index: evaluations before this one; is_last: the schedule's last sigma; in_window: inside start and end percent;
-    elements: numbers in the state of one sample.
+    elements: numbers in the state of one sample. sigma: of this evaluation. curves: what calibration measured, or None.
     """
 
     index: int
     is_last: bool
     in_window: bool
     elements: int = 1
+    sigma: float = 0.0
+    curves: Curves | None = None
 
 
 class SiteFacts(NamedTuple):
@@ -38,7 +44,10 @@ class SiteFacts(NamedTuple):
     change: relative change of the entry state accumulated since the site was computed, None if it never was;
     step: the same since the evaluation before. error: bound of the error of predicting it now, relative to its work,
     None before one was measured; share: its work, as a part of all sites'. skips: evaluations predicted in a row just
-    before this one. threshold: its own, None where the general one holds.
+    before this one. threshold: its own, None where the general one holds. planned: whether a mask has it computed.
+    distance: relative change since everything was last computed, as the crow flies, where a rule needs it. anchor:
+    sigma at which the site was computed; path: the evaluations since then, with this one. rate: last measured error
+    over the change that it took.
     """
 
     change: float | None
@@ -48,6 +57,10 @@ class SiteFacts(NamedTuple):
     skips: int
     threshold: float | None = None
     planned: bool | None = None
+    distance: float | None = None
+    anchor: float = 0.0
+    path: Sequence[Step] = ()
+    rate: float | None = None
 
 
 Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None]"]
@@ -75,14 +88,55 @@ def guard_site(site: SiteFacts, config: BlockCacheConfig) -> str | None:
     return None
 
 
-def change_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
-    """FastCache's block test as a plain threshold on the change accumulated since the anchor."""
+def threshold_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
+    """What the rule measures is held against the threshold, or the site's own."""
 
     def test(site: SiteFacts) -> str | None:
-        threshold = config.threshold if site.threshold is None else site.threshold
-        return None if site.change <= threshold else f"computed: {MEASURES[config.rule]} above {threshold:g}"
+        measured, threshold = OF_SITE[config.rule](facts, site), config.threshold
+        if measured is None:
+            return f"computed: {MEASURES[config.rule]} is not known"
+        threshold = threshold if site.threshold is None else site.threshold
+        return None if measured <= threshold else f"computed: {MEASURES[config.rule]} above {threshold:g}"
 
     return [test(site) for site in sites]
+
+
+def change(facts: Facts, site: SiteFacts) -> float | None:
+    """FastCache's block test as a plain threshold; DiCache (arXiv 2508.17356) looks likewise at the first block."""
+    return site.change
+
+
+def distance(facts: Facts, site: SiteFacts) -> float | None:
+    """First-Block Cache compares with the last computed evaluation, whatever lies between."""
+    return site.distance
+
+
+def fitted_change(facts: Facts, site: SiteFacts) -> float | None:
+    """TeaCache (arXiv 2411.19108): changes of the input as changes of the output, by a polynomial, added up."""
+    if facts.curves is None or POLYNOMIAL not in facts.curves.coefficients:
+        return None
+    return sum(float(np.polyval(facts.curves.coefficients[POLYNOMIAL], step.change)) for step in site.path)
+
+
+def magnitude(facts: Facts, site: SiteFacts) -> float | None:
+    """MagCache (arXiv 2506.09045): sum of |1 - R| over what is predicted, R the size of the work over the anchor's."""
+    if facts.curves is None or MAGNITUDE not in facts.curves.values:
+        return None
+    at_anchor = facts.curves.at(MAGNITUDE, site.anchor)
+    return sum(abs(1 - facts.curves.at(MAGNITUDE, step.sigma) / at_anchor) for step in site.path)
+
+
+def sensitivity(facts: Facts, site: SiteFacts) -> float | None:
+    """SenCache (arXiv 2602.24208): J_x times the distance of the state, plus J_t times that of sigma."""
+    if facts.curves is None or OF_STATE not in facts.curves.values or site.distance is None:
+        return None
+    of_state, of_time = (facts.curves.at(name, site.anchor) for name in (OF_STATE, OF_TIME))
+    return of_state * site.distance + of_time * abs(facts.sigma - site.anchor)
+
+
+def rate(facts: Facts, site: SiteFacts) -> float | None:
+    """EasyCache (arXiv 2507.02860): the output goes on changing with the input as it did at the last measurement."""
+    return None if site.rate is None else site.rate * site.change
 
 
 def interval_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
@@ -119,7 +173,7 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     """
     shared = [site for site in sites if site.threshold is None]
     above = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
-    together = above if (held(shared, config) or 0.0) > config.threshold else None
+    together = above if (held(facts, shared, config) or 0.0) > config.threshold else None
 
     def test(site: SiteFacts) -> str | None:
         if site.error is None:
@@ -131,29 +185,47 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     return [test(site) for site in sites]
 
 
-def held(sites: Sequence[SiteFacts], config: BlockCacheConfig) -> float | None:
+def held(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> float | None:
     """What the rule holds against the general threshold; None where it holds nothing, or knows nothing yet."""
     shared = [site for site in sites if site.threshold is None]
     if config.rule == "significance":
         errors = [site.share * site.error for site in shared if site.error is not None]
         return sum(errors) if errors else None
-    changes = [site.change for site in shared if site.change is not None and config.rule in MEASURES]
-    return max(changes, default=None)
+    if config.rule not in OF_SITE:
+        return None
+    measured = [OF_SITE[config.rule](facts, site) for site in shared if site.change is not None]
+    return max((value for value in measured if value is not None), default=None)
 
 
+# What a rule that is nothing but a threshold measures.
+OF_SITE: dict[str, Callable[[Facts, SiteFacts], float | None]] = {
+    "change": change,
+    "distance": distance,
+    "first_block": change,
+    "first_block_distance": distance,
+    "fitted_change": fitted_change,
+    "magnitude": magnitude,
+    "sensitivity": sensitivity,
+    "rate": rate,
+}
 RULES: dict[str, Rule] = {
     "significance": significance_rule,
-    "change": change_rule,
-    "first_block": change_rule,
+    **dict.fromkeys(OF_SITE, threshold_rule),
     "interval": interval_rule,
     "schedule": schedule_rule,
     "paper_chi_square": paper_chi_square_rule,
 }
-# What a rule holds against its threshold, in words; the others have none.
+# What a rule holds against its threshold, in words; the others hold nothing.
 MEASURES = {
     "significance": EXPECTED,
     "change": "change",
+    "distance": "distance from the anchor",
     "first_block": "change of the first block's work",
+    "first_block_distance": "distance of the first block's work from the anchor",
+    "fitted_change": "fitted change of the output",
+    "magnitude": "change of the work's size",
+    "sensitivity": "change that the sensitivities expect",
+    "rate": "change of the output at its last rate",
 }
 
 

@@ -50,12 +50,14 @@ class Forecast(NamedTuple):
 
     first, second: factors on the terms of Newton's interpolation in sigma, of which (1, 1) meets a residual that is
     quadratic in sigma, (d, 0) is damped extrapolation and (0, 0) reuse; unless `in_sigma`, the weights w1 and w2
-    themselves. first may be [samples].
+    themselves. first may be [samples]. taylor: the second term is Taylor's with differences for derivatives, as in
+    TaylorSeer, smaller than Newton's near the anchor.
     """
 
     first: float | Tensor = 1.0
     second: float = 0.0
     in_sigma: bool = True
+    taylor: bool = False
 
 
 REUSE, UNDAMPED = Forecast(0.0), Forecast(1.0)
@@ -169,8 +171,8 @@ class History:
             weights = first, second
         else:
             ahead = self._ahead(sigma)
-            newton = self._newton(ahead) if second and self._older is not None else (0.0, 0.0)
-            weights = first * ahead + second * newton[0], second * newton[1]
+            curved = self._curved(ahead, forecast.taylor) if second and self._older is not None else (0.0, 0.0)
+            weights = first * ahead + second * curved[0], second * curved[1]
         terms = [(difference, weights[0])]
         if self._older is not None and weights[1]:
             terms.append((self.store.get(self._older[0], device), weights[1]))
@@ -184,8 +186,8 @@ class History:
         k = (sigma - self.sigma) / self.distance
         return k.clamp(-1, FARTHEST) if isinstance(k, Tensor) else min(max(k, -1.0), FARTHEST)
 
-    def _newton(self, ahead: float) -> tuple[float, float]:
-        """Weights of both differences in Newton's second term, (s - s_a)(s - s_b) [a, b, c].
+    def _curved(self, ahead: float, taylor: bool) -> tuple[float, float]:
+        """Weights of both differences in the second term, Newton's (s - s_a)(s - s_b) [a, b, c], or Taylor's.
 
         Zero where sigma turned back between the anchors, as in samplers that add noise: its terms would be nearly
         divided by nothing.
@@ -193,7 +195,7 @@ class History:
         last, before = self.distance, self._older[1]
         if last * before <= 0:
             return 0.0, 0.0
-        product = ahead * last * (ahead * last + last) / (last + before)
+        product = ahead**2 * last / 2 if taylor else ahead * (ahead + 1) * last**2 / (last + before)
         return product / last, -product / before
 
     def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from .config import BlockCacheConfig, TokenSelectorConfig
 from .decisions import advance_sites, site_facts
-from .policies import MEASURES, Facts, SiteFacts, reasons_to_compute
+from .policies import Facts, SiteFacts, reasons_to_compute
 from .records import SALIENCY_SCALE
 from .report import SCHEMA
 from .significance import EXPONENT, TINY
@@ -35,6 +35,7 @@ from .state import Lead
 from .thresholds import HIGHEST
 from .tokens import choose_active
 
+TOLD = ("significance", "change", "first_block")  # rules of which reports tell what they hold against a threshold
 ANY = Facts(index=0, is_last=False, in_window=True)  # what is forced is known from the report
 
 
@@ -64,7 +65,7 @@ def why_not(report: dict[str, Any]) -> str | None:
         return "The run skipped nothing and measured nothing."
     if report["run"]["views"] > 1:
         return "Parts of the picture (areas, context windows) were decided about apart, which a report does not tell."
-    if report["run"]["rule"] not in MEASURES:
+    if report["run"]["rule"] not in TOLD:
         return f"The rule {report['run']['rule']} holds nothing against a threshold."
     if report["run"]["tokens_selected"] and report["tokens"]["saliency"] is None:
         return "The changes of tokens were not recorded, because there are too many of them."

@@ -13,13 +13,14 @@ def norm(h: Tensor) -> Tensor:
     return torch.linalg.vector_norm(h, dtype=torch.float32)
 
 
-def relative_change(h: Tensor, reference: Tensor) -> Tensor:
+def relative_change(h: Tensor, reference: Tensor, order: float = 2) -> Tensor:
     """||h - reference|| / ||reference|| (FastCache, arXiv 2505.20353, section 3.2), the largest over samples: a scalar.
 
-    The largest, not the mean: in a batch, one image that still changes must not be hidden by others that rest.
+    order: of the norm; 2 is FastCache's, 1 gives a ratio of mean absolute values, as many methods have it. The largest,
+    not the mean: in a batch, one image that still changes must not be hidden by others that rest.
     """
-    difference = torch.linalg.vector_norm((h - reference).float(), dim=(1, 2))
-    norm = torch.linalg.vector_norm(reference.float(), dim=(1, 2))
+    difference = torch.linalg.vector_norm((h - reference).float(), order, dim=(1, 2))
+    norm = torch.linalg.vector_norm(reference.float(), order, dim=(1, 2))
     return (difference / (norm + TINY)).amax()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,13 +58,21 @@ class TokenAnchors:
         return self.hidden.nbytes + self.age.nbytes
 
 
+class Step(NamedTuple):
+    """One evaluation on a view's way: its sigma, and the relative change since the one before."""
+
+    sigma: float
+    change: float
+
+
 @dataclass
 class SiteRecord:
     """What decisions about one site rest on, for one view of the picture.
 
     computed_at: last evaluation at which it was not predicted; travelled: how far the entry state had come then. skips:
     evaluations predicted since. errors: what predictions would have been off by when they were not needed; size: norm
-    of its last residual; damping: of its extrapolation.
+    of its last residual; damping: of its extrapolation. left: evaluations on the way when it was last computed. rate:
+    last measured error over the change that it took.
     """
 
     computed_at: int = -1
@@ -72,6 +81,8 @@ class SiteRecord:
     errors: ErrorStatistics = field(default_factory=ErrorStatistics)
     damping: Damping = field(default_factory=Damping)
     size: float = 0.0
+    left: int = 0
+    rate: float | None = None
 
 
 @dataclass
@@ -79,7 +90,9 @@ class Lead:
     """What decisions for one view of the picture rest on.
 
     entry: state [samples, tokens, width] that entered the blocks at the last evaluation, None where the first block's
-    work is looked at instead. travelled: its relative changes so far, added up. anchors: of tokens, while they are
+    work is looked at instead. travelled: its relative changes so far, added up; path: one by one. looked_at: what is
+    looked at, entry state or first block's work, at the last evaluations that computed everything, the newest first, as
+    many as the settings need. anchors: of tokens, while they are
     selected. One for all branches that see the same part of the picture: their image tokens are alike when they enter.
     """
 
@@ -87,10 +100,12 @@ class Lead:
     anchors: TokenAnchors | None
     travelled: float = 0.0
     sites: dict[Site, SiteRecord] = field(default_factory=dict)
+    path: list[Step] = field(default_factory=list)
+    looked_at: list[Tensor] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
-        return sum(part.nbytes for part in (self.entry, self.anchors) if part is not None)
+        return sum(part.nbytes for part in (self.entry, self.anchors, *self.looked_at) if part is not None)
 
 
 @dataclass

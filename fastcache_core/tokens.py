@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .config import TokenSelectorConfig
 
+LLOYD_STEPS = 4  # of k-means
+
 
 class Span(NamedTuple):
     """Image tokens are start..stop of a sequence of length tokens."""
@@ -43,11 +45,21 @@ def scatter_tokens(h: Tensor, rows: Tensor, values: Tensor) -> None:
     h.scatter_(1, rows[..., None].expand(-1, -1, h.shape[-1]), values.to(h.dtype))
 
 
-def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig) -> Tensor:
-    """Boolean [samples, tokens]: above the threshold or due for refresh, within min_active and max_active.
+def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig, h: Tensor | None = None) -> Tensor:
+    """Boolean [samples, tokens]: which are computed, as config.choose says; at least one.
 
-    saliency, age: [samples, tokens]; age counts evaluations since the token was computed. At least one token is active.
+    saliency, age: [samples, tokens]; age counts evaluations since the token was computed. h: states [samples, tokens,
+    width], which clusters are made of.
     """
+    if config.choose == "clusters":
+        return one_of_each(clusters(h, config.clusters), saliency, age, config)
+    if config.choose == "round_robin":
+        return oldest(age, config)
+    return salient(saliency, age, config)
+
+
+def salient(saliency: Tensor, age: Tensor, config: TokenSelectorConfig) -> Tensor:
+    """Above the threshold or due for refresh, within min_active and max_active."""
     tokens = saliency.shape[1]
     due = age >= config.refresh_interval
     wanted = (saliency > config.threshold) | due
@@ -55,6 +67,41 @@ def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig) ->
     rank = order.argsort(dim=1)
     low, high = max(1, round(config.min_active * tokens)), max(1, round(config.max_active * tokens))
     return (wanted & (rank < high)) | (rank < low)
+
+
+def oldest(age: Tensor, config: TokenSelectorConfig) -> Tensor:
+    """Tokens take turns (TokenCache's round-robin, arXiv 2409.18523): one in refresh_interval, those that waited most.
+
+    Of tokens that waited equally long, every refresh_interval-th is taken, so that they lie all over the picture.
+    """
+    turns, tokens = config.refresh_interval, age.shape[1]
+    turn = torch.arange(tokens, device=age.device) % turns
+    order = (age.long() * turns - turn).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1) < -(-tokens // turns)
+
+
+def clusters(h: Tensor, count: int) -> Tensor:
+    """Which cluster each token's state belongs to, [samples, tokens]: k-means that starts at evenly spread tokens."""
+    h = h.float()
+    start = torch.linspace(0, h.shape[1] - 1, min(count, h.shape[1]), device=h.device).round().long()
+    centres = h[:, start]
+    for _ in range(LLOYD_STEPS):
+        belongs = torch.nn.functional.one_hot(torch.cdist(h, centres).argmin(dim=2), centres.shape[1]).to(h.dtype)
+        members = belongs.sum(dim=1)[..., None]
+        centres = torch.where(members > 0, belongs.mT @ h / members.clamp(min=1), centres)
+    return torch.cdist(h, centres).argmin(dim=2)
+
+
+def one_of_each(belongs: Tensor, saliency: Tensor, age: Tensor, config: TokenSelectorConfig) -> Tensor:
+    """ClusCa's choice (arXiv 2509.10312): one token of each cluster, all once one is due for refresh.
+
+    The paper takes any; here it is the one that waited most, and of several the one that changed most.
+    """
+    urgency = age + saliency / (1 + saliency)
+    groups = torch.nn.functional.one_hot(belongs).bool()
+    urgent = urgency[..., None].masked_fill(~groups, -1.0).argmax(dim=1)  # [samples, clusters]
+    chosen = urgent.gather(1, belongs) == torch.arange(belongs.shape[1], device=belongs.device)
+    return chosen | (age >= config.refresh_interval).any(dim=1, keepdim=True)
 
 
 def active_indices(active: Tensor, k: int) -> Tensor:

@@ -30,9 +30,10 @@ class FastCacheBlockCache(io.ComfyNode):
                     options=list(RULES),
                     default=DEFAULTS.rule,
                     tooltip="significance: the error expected of predicting, learned while sampling. change: how far "
-                    "the state has moved. first_block: how far the first block's work has moved. interval: every n-th "
-                    "evaluation (FORA). schedule: as a profile says. paper_chi_square: the paper's test, which skips "
-                    "nearly always; for study.",
+                    "the state has moved. distance: the same as the crow flies. first_block, first_block_distance: "
+                    "how far the first block's work has moved. rate: the change at the last measured rate. interval: "
+                    "every n-th evaluation (FORA). schedule, fitted_change, magnitude, sensitivity: as a profile says. "
+                    "paper_chi_square: the paper's test, which skips nearly always; for study.",
                 ),
                 io.Float.Input(
                     "threshold",
@@ -67,8 +68,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     options=list(PREDICTORS),
                     default=DEFAULTS.predictor,
                     tooltip="What stands in for skipped work. auto: the best one measured. reuse: what the block did "
-                    "last. extrapolate: carried on in sigma. linear: also follows what changed in the state, with "
-                    "factors from a profile or found while sampling.",
+                    "last. extrapolate: carried on in sigma. aligned: as far as what the rule looks at went. linear: "
+                    "also follows what changed in the state, with factors from a profile or found while sampling.",
                 ),
                 io.Combo.Input(
                     "level",

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastcache_core.config import PREDICTORS, RULES
+from fastcache_core.config import PREDICTORS, PROBING, RULES
 from fastcache_core.linear import PerChannel
 from fastcache_core.predictors import REUSE, Forecast
 from fastcache_core.profile import Profile
@@ -29,7 +29,7 @@ def test_every_rule_at_every_level_predicts_a_known_residual_exactly(rule, level
     rows = run.report.to_json()["computed"]
     assert all(row == [1] * 6 for row in (*rows[:3], rows[-1]))
     assert min(row[-1] for row in rows) == 0, "nothing was predicted"
-    assert [row[0] for row in rows] == ([1] * 7 if rule == "first_block" else [row[-1] for row in rows])
+    assert [row[0] for row in rows] == ([1] * 7 if rule in PROBING else [row[-1] for row in rows])
 
 
 DTYPES = {torch.float32: 1e-6, torch.float16: 2e-3, torch.bfloat16: 2e-2}

@@ -3,11 +3,18 @@ import math
 import pytest
 
 from fastcache_core.chi_square import chi_square_quantile
-from fastcache_core.config import BlockCacheConfig
-from fastcache_core.policies import Facts, SiteFacts, guard, reasons_to_compute
+from fastcache_core.config import PLANNED, RULES, BlockCacheConfig
+from fastcache_core.curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
+from fastcache_core.policies import Facts, SiteFacts, guard, held, reasons_to_compute
+from fastcache_core.state import Step
 
 FACTS = Facts(index=9, is_last=False, in_window=True, elements=1000)
 SITE = SiteFacts(change=0.05, step=0.02, error=0.05, share=1.0, skips=0)
+
+CURVES = Curves([1.0, 0.5, 0.0], {MAGNITUDE: [1.0, 0.8, 0.5], OF_STATE: [2.0, 1.0, 1.0], OF_TIME: [0.5, 0.5, 0.0]},
+                {POLYNOMIAL: [3.0, 0.01]})  # fmt: skip
+LOOKED_UP = Facts(**{**vars(FACTS), "sigma": 0.25, "curves": CURVES})
+KNOWN = SITE._replace(distance=0.04, anchor=1.0, path=[Step(0.5, 0.02), Step(0.25, 0.03)], rate=1.5)
 
 
 def predicted(sites, facts=FACTS, **config):
@@ -32,15 +39,32 @@ def test_guards_hold_whatever_the_sites_are(facts, config, words):
     assert words in guard(Facts(**{**vars(FACTS), **facts}), BlockCacheConfig(**config))
 
 
-@pytest.mark.parametrize("rule", ["significance", "change", "interval", "first_block", "paper_chi_square"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_threshold_of_0_switches_every_rule_off(rule):
     assert "the block cache is off" in reason(rule=rule, threshold=0.0)
 
 
-@pytest.mark.parametrize("rule", ["significance", "change", "first_block", "paper_chi_square"])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in PLANNED])
 def test_skips_in_a_row_are_bounded_and_counted_per_site(rule):
-    sites = [SITE._replace(skips=n) for n in (1, 2, 3)]
-    assert predicted(sites, rule=rule, threshold=10.0, max_consecutive_skips=2) == [True, False, False]
+    sites = [KNOWN._replace(skips=n) for n in (1, 2, 3)]
+    assert predicted(sites, LOOKED_UP, rule=rule, threshold=10.0, max_consecutive_skips=2) == [True, False, False]
+
+
+def test_what_a_rule_measures_is_held_against_the_threshold():
+    measures = {
+        "change": 0.05,
+        "distance": 0.04,
+        "fitted_change": 3 * 0.05 + 2 * 0.01,
+        "magnitude": 0.2 + 0.35,
+        "sensitivity": 2 * 0.04 + 0.5 * 0.75,
+        "rate": 1.5 * 0.05,
+    }
+    for rule, value in measures.items():
+        assert held(LOOKED_UP, [KNOWN], BlockCacheConfig(rule=rule)) == pytest.approx(value)
+        assert predicted([KNOWN], LOOKED_UP, rule=rule, threshold=value * 1.01) == [True]
+        assert predicted([KNOWN], LOOKED_UP, rule=rule, threshold=value * 0.99) == [False]
+    missing = ("fitted_change", "magnitude", "sensitivity")
+    assert all("is not known" in reason(rule=rule, threshold=10.0) for rule in (*missing, "rate", "distance"))
 
 
 def test_a_site_that_was_never_computed_is():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastcache_core.predictors import Forecast
 from fastcache_core.schedule import Schedule
 
 from . import toys
@@ -74,7 +75,7 @@ def test_the_forecasts_are_those_of_the_mask():
     profile = toys.Profile("toy", 4, ["double 0", "double 1"], schedule=MASK)
     run = run_with(profile, SIGMAS, level="block", forecast=None)
     assert run.memory.order == 2
-    assert run.decider.plan.at(2, 0.6).forecast == (0.5, 0.25, True)
+    assert run.decider.plan.at(2, 0.6).forecast == Forecast(0.5, 0.25)
 
 
 def test_other_steps_are_told_of():

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fastcache_core.config import TokenSelectorConfig
 from fastcache_core.signals import relative_change, token_saliency
-from fastcache_core.tokens import Span, active_indices, choose_active, gather_tokens, scatter_tokens
+from fastcache_core.tokens import Span, active_indices, choose_active, clusters, gather_tokens, scatter_tokens
 
 
 def test_relative_change_is_that_of_the_sample_that_changed_most():
@@ -38,6 +38,48 @@ def test_the_active_fraction_stays_within_its_bounds(tokens, threshold, a, b, se
     counts = active.sum(dim=1)
     assert (counts >= max(1, round(config.min_active * tokens))).all()
     assert (counts <= max(1, round(config.max_active * tokens))).all()
+
+
+def test_clusters_are_what_lies_together():
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    belongs = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1, 2])
+    h = centres[belongs] + torch.randn(2, 9, 2, generator=torch.Generator().manual_seed(0))
+    for row in clusters(h, 3).tolist():
+        assert len(set(zip(belongs.tolist(), row, strict=True))) == 3 == len(set(row))
+
+
+def test_one_token_of_each_cluster_is_computed_and_all_are_when_one_is_due():
+    """ClusCa's choice, of each cluster the token that waited most, then the one that changed most."""
+    h = torch.tensor([[[0.0], [0.1], [5.0], [5.1], [5.2]]])
+    saliency, age = torch.tensor([[0.1, 0.3, 0.5, 0.2, 0.1]]), torch.tensor([[0, 0, 0, 1, 1]])
+    config = TokenSelectorConfig(threshold=1.0, choose="clusters", clusters=2, refresh_interval=3)
+    assert choose_active(saliency, age, config, h).tolist() == [[False, True, False, True, False]]
+    assert choose_active(saliency, age + 2, config, h).tolist() == [[True] * 5]
+
+
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 2**32))
+def test_at_most_one_token_of_each_cluster_and_never_none(tokens, count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randint(0, 3, (2, tokens, 2), generator=generator).float()  # some lie upon each other
+    saliency, age = torch.rand(2, tokens, generator=generator), torch.zeros(2, tokens, dtype=torch.int32)
+    config = TokenSelectorConfig(threshold=1.0, choose="clusters", clusters=count, refresh_interval=3)
+    chosen, belongs = choose_active(saliency, age, config, h), clusters(h, count)
+    for row, groups in zip(chosen, belongs, strict=True):
+        assert sorted(groups[row].tolist()) == sorted(set(groups.tolist()))
+
+
+@given(st.integers(1, 30), st.integers(1, 8))
+def test_tokens_take_turns(tokens, interval):
+    """Over refresh_interval evaluations every token is computed, at least a share of them at each."""
+    config = TokenSelectorConfig(threshold=1.0, choose="round_robin", refresh_interval=interval)
+    age, seen = torch.zeros(1, tokens, dtype=torch.int32), torch.zeros(1, tokens, dtype=torch.bool)
+    for evaluation in range(interval):
+        chosen = choose_active(torch.zeros(1, tokens), age, config)
+        assert int(chosen.sum()) == -(-tokens // interval)
+        if evaluation == 0 and tokens % interval == 0:
+            assert chosen[0].nonzero().flatten().tolist() == list(range(0, tokens, interval))
+        age, seen = torch.where(chosen, 0, age + 1), seen | chosen
+    assert seen.all()
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5).filter(any), min_size=1, max_size=4))

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from fastcache_core.calls import Attending, BlockCall, Streams
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from fastcache_core.curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
 from fastcache_core.engine import Run
+from fastcache_core.masks import NEEDED_CURVES
 from fastcache_core.predictors import Forecast
 from fastcache_core.profile import Profile
 from fastcache_core.schedule import Schedule
@@ -70,7 +72,7 @@ def make_run(
         BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
     )
     names = [f"double {i}" for i in range(len(blocks))]
-    if block_cache["rule"] == "schedule" and profile is None:
+    if profile is None and block_cache["rule"] in ("schedule", *NEEDED_CURVES):
         profile = every_other(names, sigmas[:-1])
     run = Run(config, names, [(0, len(blocks) - 1)], sigmas, memory_budget=memory_budget, profile=profile)
     run.report.grid = (1, 1, 1)
@@ -78,10 +80,15 @@ def make_run(
 
 
 def every_other(names: list[str], sigmas: Sequence[float]) -> Profile:
-    """A profile whose mask computes the first three evaluations, every other one of the rest, and the last."""
+    """A profile whose mask computes the first three evaluations, every other one of the rest, and the last.
+
+    Its curves say that nothing changes.
+    """
     last = len(sigmas) - 1
     rows = [[int(i < 3 or i % 2 == 0 or i == last)] * len(names) for i in range(len(sigmas))]
-    return Profile("toy", 4, names, schedule=Schedule(list(sigmas), rows))
+    steady = {name: [1.0 if name == MAGNITUDE else 0.0] * len(rows) for name in (MAGNITUDE, OF_STATE, OF_TIME)}
+    curves = Curves(list(sigmas), steady, {POLYNOMIAL: [1.0, 0.0]})
+    return Profile("toy", 4, names, schedule=Schedule(list(sigmas), rows), curves=curves)
 
 
 def block_call(index: int, block: Block, sigma: float, streams: Streams) -> BlockCall:

@@ -1,0 +1,1 @@
+"""Measurements on the demo model in a real ComfyUI; what they write is part of the documentation."""

@@ -1,0 +1,1 @@
+"""What is learned about one model from a few uncached runs: linear maps, forecasts, and which evaluations to compute."""
