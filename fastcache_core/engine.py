@@ -21,6 +21,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from .calibration.recorder import Recorder
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
 from .decisions import Decider, Decision, Entered, Evaluation, Measurement, SiteDecision
@@ -52,7 +53,8 @@ class Run:
     where residuals are kept, None for where they are computed. memory_budget: says how many bytes may be kept, asked
     once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
     calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
-    follows the last; else lists are predicted apart. defaults: what stands for settings that are left open.
+    follows the last; else lists are predicted apart. defaults: what stands for settings that are left open. recorder:
+    what remembers computed blocks for calibration.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Run:
         profile: Profile | None = None,
         joined: bool = True,
         defaults: Defaults | None = None,
+        recorder: Recorder | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
         self.config = config = config.completed(defaults)
@@ -92,6 +95,7 @@ class Run:
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
         self._kinds: Sequence[str] = ()
         self._turn, self._reached = 0, set[int]()
+        self._keys: list[Hashable] = []
         self._branches: list[Branch] = []
         self._view: Hashable = None
         self._several_views = False
@@ -103,6 +107,9 @@ class Run:
         self._looked_at: Tensor | None = None
         self._computing = 0.0
         self.observer: Callable[[int, Report], None] | None = None
+        self.recorder = recorder
+        if recorder is not None:
+            recorder.begin_run(blocks, len(self.decider.schedule))
 
     # The host calls these, from the outside in.
 
@@ -129,7 +136,8 @@ class Run:
         """
         branches, views = self._called
         self._turn, self._reached = self._turn + 1, set()
-        self._branches = [self.state.branch((key, self._turn)) for key in branches]
+        self._keys = [(key, self._turn) for key in branches]
+        self._branches = [self.state.branch(key) for key in self._keys]
         self._several_views = len(set(views)) > 1
         self._view = (tuple(views) if self._several_views else next(iter(views), None), self._turn)
         self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
@@ -146,6 +154,8 @@ class Run:
         """The run is over; read what is still on the device."""
         self.decider.finish()
         self._report_errors()
+        if self.recorder is not None:
+            self.recorder.end_run()
 
     def free(self) -> None:
         """Let go of everything that was kept; only the report stays."""
@@ -189,7 +199,12 @@ class Run:
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
+        recording = self.recorder is not None and action is Action.COMPUTE
+        if recording:
+            self.recorder.entering(call, len(self._branches))
         streams = step(site, call, decision, decided)
+        if recording:
+            self.recorder.leaving(call, streams, self._keys, self._evaluation.index, self._evaluation.sigma)
         self._record(site, call, decision, decided._replace(reason=reason), action)
         if action is Action.COMPUTE:
             self.safety.leaving(call, streams)

@@ -1,1 +1,1 @@
-"""What is learned from uncached runs: recordings in, a profile out. Nothing here is needed to sample."""
+"""What is learned about one model from a few uncached runs: linear maps, forecasts, and which evaluations to compute."""

@@ -1,0 +1,261 @@
+"""One calibration: which runs to make, what to learn from them, and the profile that comes of it.
+
+    while (trial := calibrator.next()) is not None:
+        latents = <sample trial.seed with trial.config, trial.profile and trial.recorder>
+        calibrator.take(trial, latents)
+    profile = calibrator.profile(family, made_for)
+
+First uncached runs are recorded. Linear maps and forecasts are fitted on them (fits.py), and the mask over evaluations
+that the wanted speedup allows is found by dynamic programming on the recorded residuals (search.py); a mask over
+evaluations and blocks is made, too. Then masks are tried for real: whose final latents come closest to the uncached
+ones wins, and its neighbours are tried next (hill climbing). Whoever samples may stop after any trial and go on later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import BlockCacheConfig, FastCacheConfig
+from ..linear import LinearMap
+from ..profile import Profile
+from ..schedule import Schedule
+from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
+from .recorder import BUDGET, Recorder, Samples
+from .search import Mask, MaskSearch, greedy_blocks
+from .schedules import change_table
+
+IMAGE = "image"  # the stream of a whole stack
+MOST_GAP = 8
+LEAST_EVALUATIONS = 6
+COMPARED = 2  # runs that every tried mask is compared on
+FULL_WIDTH = 1024  # up to which single blocks get full matrices
+
+
+class CalibrationError(ValueError):
+    """Calibration cannot be done; says in a sentence why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, where it is to
+    be recorded. why: in words, for people who wait."""
+
+    seed: int
+    config: FastCacheConfig
+    profile: Profile | None
+    recorder: Recorder | None
+    why: str
+
+
+@dataclass
+class _Candidate:
+    """A mask that is tried: errors of its runs so far."""
+
+    schedule: Schedule
+    mask: Mask | None  # None: over blocks, too
+    errors: list[float] = field(default_factory=list)
+
+
+class Calibrator:
+    """runs: how many uncached ones are recorded; as many more, or nearly, are spent on trying masks.
+
+    target_speedup: uncached over cached work of the blocks. budget: bytes of what is recorded.
+    """
+
+    def __init__(self, runs: int, target_speedup: float, budget: int = BUDGET):
+        if runs < 1 or target_speedup <= 1:
+            raise CalibrationError(
+                f"There are {runs} runs and a target_speedup of {target_speedup:g}; it takes one run, and more than 1."
+            )
+        self.runs, self.target_speedup = runs, target_speedup
+        self.recorder = Recorder(runs, budget)
+        self.samples: Samples | None = None
+        self.references: list[Tensor] = []
+        self._recorded, self._tried, self._most = 0, 0, max(4, runs)
+        self._queue: deque[_Candidate] = deque()
+        self._known: dict[Mask, _Candidate] = {}
+        self._best: _Candidate | None = None
+        self._maps: dict[tuple[int, int], FittedMap] = {}
+        self._search: MaskSearch | None = None
+
+    @property
+    def compared(self) -> int:
+        return min(COMPARED, self.runs)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Runs that were made, and all there will be at most."""
+        return self._recorded + self._tried, self.runs + self._most * self.compared
+
+    def next(self) -> Trial | None:
+        """The run to make now; None when all is done. CalibrationError when nothing can be learned."""
+        if self._recorded < self.runs:
+            why = f"uncached run {self._recorded + 1} of {self.runs}"
+            return Trial(self._recorded, _settings(), None, self.recorder, why)
+        if self.samples is None:
+            self._learn()
+        if self._tried >= self._most * self.compared or not self._queue:
+            return None
+        candidate = self._queue[0]
+        seed = len(candidate.errors)
+        why = f"trying a schedule, run {self._tried + 1}"
+        return Trial(seed, _settings(), self._profile(candidate.schedule), None, why)
+
+    def take(self, trial: Trial, latents: Tensor) -> None:
+        """A trial was sampled to its end and gave these latents."""
+        latents = latents.detach().double().cpu()
+        if trial.recorder is not None:
+            self._recorded += 1
+            if len(self.references) < self.compared:
+                self.references.append(latents)
+            return
+        self._tried += 1
+        candidate, reference = self._queue[0], self.references[trial.seed]
+        candidate.errors.append(float((latents - reference).norm() / (reference.norm() + 1e-12)))
+        if len(candidate.errors) == self.compared:
+            self._queue.popleft()
+            self._judge(candidate)
+
+    def _judge(self, candidate: _Candidate) -> None:
+        """Keep it if it is the best so far, and try its neighbours then."""
+        if self._best is None or _error(candidate) < _error(self._best):
+            self._best = candidate
+            if candidate.mask is not None:
+                fresh = [mask for mask in self._search.neighbours(candidate.mask) if mask not in self._known]
+                self._queue = deque([c for c in self._queue if c.mask is None])
+                self._queue.extend(self._candidate(mask) for mask in fresh)
+
+    # Learning.
+
+    def _learn(self) -> None:
+        self.samples = self.recorder.samples()
+        if self.samples is None:
+            raise CalibrationError(
+                "Nothing was recorded: FastCache does not know this model's blocks, or left its calls alone. The log "
+                "says why."
+            )
+        evaluations = len(self.samples.sigmas)
+        if evaluations < LEAST_EVALUATIONS:
+            raise CalibrationError(
+                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more steps."
+            )
+        self._fit_maps()
+        rest = left_over(*self._stack(), self._linear(self.samples.stack))
+        flat = rest.flatten(1)
+        self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas)
+        computed = max(2, min(evaluations - 1, round(evaluations / self.target_speedup)))
+        self._queue.append(self._candidate(self._search.best(computed)))
+        changes = self._changes()
+        if changes is not None:
+            rows = greedy_blocks(changes.double().numpy(), computed / evaluations).tolist()
+            self._queue.append(_Candidate(Schedule(self.samples.sigmas, rows), None))
+        first = self._queue[0].mask
+        self._queue.extend(self._candidate(mask) for mask in self._search.neighbours(first))
+
+    def _stack(self) -> tuple[Tensor, Tensor]:
+        key = self.samples.stack
+        return self.samples.states[key], self.samples.residuals[key]
+
+    def _linear(self, key: tuple[int, int]) -> LinearMap | None:
+        return self._maps[key].linear if key in self._maps else None
+
+    def _fit_maps(self) -> None:
+        """One for all blocks together, and one for each."""
+        for key, states in self.samples.states.items():
+            full = key == self.samples.stack or self.samples.width <= FULL_WIDTH
+            found = fit_map(states, self.samples.residuals[key], self.samples.runs[key], full=full)
+            if found is not None:
+                self._maps[key] = found
+
+    def _candidate(self, mask: Mask) -> _Candidate:
+        if mask not in self._known:
+            sigmas, blocks = self.samples.sigmas, len(self.samples.blocks)
+            computed = [int(e in mask) for e in range(len(sigmas))]
+            rows = [[bit] * blocks for bit in computed]
+            self._known[mask] = _Candidate(Schedule(sigmas, rows, self._fitted(computed).factors), mask)
+        return self._known[mask]
+
+    def _fitted(self, computed: list[int]) -> FittedFactors:
+        states, residuals = self._stack()
+        rest = left_over(states, residuals, self._linear(self.samples.stack))
+        return fit_factors(rest, residuals, self.samples.sigmas, computed)
+
+    def _changes(self) -> Tensor | None:
+        """The change table of single blocks, where they were recorded."""
+        ranges = [(block, block) for block in range(len(self.samples.blocks))]
+        if not all(key in self.samples.residuals for key in ranges):
+            return None
+        gap = min(MOST_GAP, len(self.samples.sigmas) - 1)
+        return torch.stack([change_table(self.samples.residuals[key], gap) for key in ranges])
+
+    # What comes of it.
+
+    def profile(self, family: str, made_for: Mapping[str, str | int | float] | None = None) -> Profile:
+        """What was learned, of a model of this family; made_for: with what, in words and numbers."""
+        if self._best is None:
+            raise CalibrationError("The calibration did not come to its end; queue it once more to go on.")
+        return self._profile(self._best.schedule, family, dict(made_for or {}), self._scores())
+
+    def _profile(
+        self, schedule: Schedule, family: str = "any", made_for: dict | None = None, scores: dict | None = None
+    ) -> Profile:
+        samples = self.samples
+        linear = {(*key, name): found.linear for key, found in self._maps.items() for name in self._streams(key)}
+        return Profile(
+            family,
+            samples.width,
+            list(samples.blocks),
+            made_for or {},
+            linear,
+            schedule,
+            changes=self._changes() if scores else None,
+            scores=scores or {},
+        )
+
+    def _streams(self, key: tuple[int, int]) -> list[str]:
+        """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""
+        if key == self.samples.stack:
+            return [IMAGE]
+        return [self.recorder.streams[key[0]]]
+
+    def _scores(self) -> dict[str, float | list[float]]:
+        blocks = [(block, block) for block in range(len(self.samples.blocks))]
+        explained = [self._maps[key].explained if key in self._maps else 0.0 for key in blocks]
+        stack = self._maps.get(self.samples.stack)
+        return {
+            "explained": explained,
+            "explained_stack": stack.explained if stack else 0.0,
+            "final_error": _error(self._best),
+            "work": self._best.schedule.work,
+        }
+
+    def summary(self) -> list[str]:
+        """What was learned, in sentences."""
+        scores, samples = self._scores(), self.samples
+        tokens = samples.states[samples.stack].shape[1]
+        stack = self._maps.get(samples.stack)
+        kind = stack.linear.describe() if stack else "none"
+        mean = np.mean(scores["explained"])
+        return [
+            f"Recorded {tokens} tokens over {len(samples.sigmas)} evaluations of {self.runs} runs, "
+            f"{samples.nbytes / 2**20:.0f} MB.",
+            f"A linear map ({kind}) explains {scores['explained_stack']:.0%} of how the blocks' work changes, maps of "
+            f"single blocks {mean:.0%} on average.",
+            f"The best of {len(self._known)} schedules computes {scores['work']:.0%} of the work; final latents differ "
+            f"by {scores['final_error']:.2%} from those computed in full.",
+        ]
+
+
+def _settings() -> FastCacheConfig:
+    """Of recorded runs, which have no mask and compute everything, and of those that try a mask."""
+    return FastCacheConfig(BlockCacheConfig(rule="schedule", min_steps=1))
+
+
+def _error(candidate: _Candidate) -> float:
+    return float(np.mean(candidate.errors))

@@ -1,0 +1,165 @@
+"""Least-squares fits on what was recorded: linear maps of the residual's change, and how far to carry what they leave.
+
+All are pure functions. states, residuals: [E, tokens, width], of evaluations at sigmas [E].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..linear import Full, LinearMap, LowRank, PerChannel
+from ..predictors import REUSE, Forecast, History
+
+GAPS = (1, 2, 3)  # evaluations over which a prediction has to bridge
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as parts of the mean square of the channels' changes
+WORTH = 0.02  # explained variance that a dearer kind of map must add
+LEAST_EXPLAINED = 0.02
+HELD_OUT = 0.25
+FACTOR_RIDGE = 1e-3
+
+
+class FittedMap(NamedTuple):
+    """A map, the part of the residual's change that it explains where it was not fitted, and the ridge it took."""
+
+    linear: LinearMap
+    explained: float
+    ridge: float
+
+
+def increments(states: Tensor, residuals: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Changes of state and residual from one evaluation to another, [tokens, width] each."""
+    for gap in GAPS:
+        for end in range(gap, len(states)):
+            yield states[end] - states[end - gap], residuals[end] - residuals[end - gap]
+
+
+def fit_map(states: Tensor, residuals: Tensor, runs: Tensor, rank: int = 64, full: bool = True) -> FittedMap | None:
+    """The linear map A of r - r_a = A (h - h_a) that explains most of the change in runs it was not fitted on.
+
+    Ridge regression towards zero on increments, per channel, of a rank (reduced-rank regression) and full; ridge and
+    kind by held-out error, a cheaper kind where a dearer one adds nothing worth it; then once more on everything. runs
+    [tokens]: which run each token is from. None where no map explains anything. full: whether that kind may be chosen.
+    """
+    held = runs >= runs.max() + 1 - max(1, round(HELD_OUT * (int(runs.max()) + 1)))
+    if held.all() or not held.any():  # a single run: its later half of tokens
+        held = torch.arange(len(runs)) >= len(runs) // 2
+    fitted, test = _Moments.of(states[:, ~held], residuals[:, ~held]), _Moments.of(states[:, held], residuals[:, held])
+    width = states.shape[-1]
+    kinds = {"per_channel": 0, "low_rank": min(rank, width // 2), **({"full": width} if full else {})}
+    best: tuple[str, float, float] | None = None
+    for kind, r in kinds.items():
+        score, ridge = max((test.explained(fitted.solved(kind, r, ridge)), ridge) for ridge in RIDGES)
+        if score > (LEAST_EXPLAINED if best is None else best[1] + WORTH):
+            best = kind, score, ridge
+    if best is None:
+        return None
+    kind, score, ridge = best
+    return FittedMap((fitted + test).linear(kind, kinds[kind], ridge), score, ridge)
+
+
+class _Moments(NamedTuple):
+    """Sums over increments: dh^T dh and dh^T dr, [width, width], and |dr|^2."""
+
+    squares: Tensor
+    products: Tensor
+    total: float
+
+    @classmethod
+    def of(cls, states: Tensor, residuals: Tensor) -> _Moments:
+        width = states.shape[-1]
+        squares, products, total = torch.zeros(width, width).double(), torch.zeros(width, width).double(), 0.0
+        for dh, dr in increments(states, residuals):
+            squares += (dh.T @ dh).double()
+            products += (dh.T @ dr).double()
+            total += float(dr.double().square().sum())
+        return cls(squares, products, total)
+
+    def __add__(self, other: _Moments) -> _Moments:
+        return _Moments(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def solved(self, kind: str, rank: int, ridge: float) -> Tensor:
+        """The matrix W of dr ~ dh W, [width, width]."""
+        diagonal = self.squares.diagonal()
+        pull = ridge * diagonal.mean() + 1e-12
+        if kind == "per_channel":
+            return torch.diag(self.products.diagonal() / (diagonal + pull))
+        regularised = self.squares + pull * torch.eye(len(diagonal)).double()
+        matrix = torch.linalg.solve(regularised, self.products)
+        if kind == "full":
+            return matrix
+        # Reduced-rank regression (Izenman 1975): the best directions of what the full map predicts.
+        axes = self._axes(matrix, regularised, rank)
+        return matrix @ axes @ axes.T
+
+    @staticmethod
+    def _axes(matrix: Tensor, regularised: Tensor, rank: int) -> Tensor:
+        return torch.linalg.eigh(matrix.T @ regularised @ matrix).eigenvectors[:, -max(1, rank) :]
+
+    def explained(self, matrix: Tensor) -> float:
+        """1 - |dr - dh W|^2 / |dr|^2."""
+        gained = 2 * (matrix * self.products).sum() - (matrix * (self.squares @ matrix)).sum()
+        return float(gained) / (self.total + 1e-12)
+
+    def linear(self, kind: str, rank: int, ridge: float) -> LinearMap:
+        matrix = self.solved(kind, rank, ridge)
+        if kind == "per_channel":
+            return PerChannel(matrix.diagonal().float().clone())
+        if kind == "full":
+            return Full(matrix.T.float().contiguous())
+        u, s, v = torch.linalg.svd(matrix)
+        root = s[:rank].sqrt()
+        return LowRank((v[:rank].T * root).float().contiguous(), (u[:, :rank] * root).T.float().contiguous())
+
+
+def left_over(states: Tensor, residuals: Tensor, linear: LinearMap | None) -> Tensor:
+    """q = r - A h, which is carried forward in time."""
+    return residuals if linear is None else residuals - linear(states)
+
+
+class FittedFactors(NamedTuple):
+    """Factors of every evaluation's forecast, [E][2], and its relative error |q - forecast| / |r|, 0 where computed."""
+
+    factors: list[list[float]]
+    errors: list[float]
+
+
+def fit_factors(rest: Tensor, residuals: Tensor, sigmas: Sequence[float], computed: Sequence[int]) -> FittedFactors:
+    """How far to carry what the linear map leaves, rest [E, tokens, width], at every evaluation that is not computed.
+
+    Least squares on the terms of the predictor itself, whose anchors are the evaluations that are computed before.
+    """
+    history, factors, errors = None, [], []
+    for q, r, sigma, is_computed in zip(rest, residuals, sigmas, computed, strict=True):
+        q, r = q[None], r[None]
+        if is_computed:
+            if history is None:
+                history = History(q, sigma, order=2)
+            else:
+                history.remember(q, sigma)
+            factors.append([0.0, 0.0])
+            errors.append(0.0)
+            continue
+        nothing = torch.zeros_like(q)
+        reused = history.predict(nothing, sigma, REUSE)
+        terms = [history.predict(nothing, sigma, pair) - reused for pair in (Forecast(1.0, 0.0), Forecast(0.0, 1.0))]
+        found = _least_squares(terms, q - reused)
+        left = q - reused - sum(factor * term for factor, term in zip(found, terms, strict=True))
+        factors.append(found)
+        errors.append(float(left.norm() / (r.norm() + 1e-12)))
+    return FittedFactors(factors, errors)
+
+
+def _least_squares(terms: Sequence[Tensor], wanted: Tensor) -> list[float]:
+    """Factors on the terms; 0 on those that are nothing."""
+    flat, target = torch.stack([term.flatten() for term in terms]).double(), wanted.flatten().double()
+    gram, along = flat @ flat.T, flat @ target
+    scale = gram.diagonal().clamp(min=1e-30).rsqrt()
+    there = (gram.diagonal() > 1e-20 * (target @ target + 1e-30)).double()
+    gram = gram * scale[:, None] * scale + FACTOR_RIDGE * torch.eye(len(terms)).double()
+    gram = gram * there[:, None] * there + torch.diag(1 - there)
+    solved = torch.linalg.solve(gram, along * scale * there) * scale * there
+    return solved.clamp(-4, 4).tolist()

@@ -1,0 +1,167 @@
+"""Remembers, of a few tokens, what enters and leaves every block at every evaluation of uncached runs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..calls import BlockCall, Streams
+
+BUDGET = 2**29  # bytes, in system memory
+BRANCHES = 2  # that most runs have; the tokens are shared out among them
+LEAST_TOKENS = 4  # of all runs together, of which single blocks are still worth recording
+
+Range = tuple[int, int]  # first and last block
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was recorded, on the CPU in float32, by ranges of blocks: (b, b) single blocks, (0, B - 1) all of them.
+
+    sigmas [E]; states, what entered, and residuals, what the blocks added to it, [E, tokens, width]; runs, of the same
+    keys: which run each token is from, [tokens].
+    """
+
+    blocks: list[str]
+    sigmas: list[float]
+    states: dict[Range, Tensor]
+    residuals: dict[Range, Tensor]
+    runs: dict[Range, Tensor]
+
+    @property
+    def stack(self) -> Range:
+        return 0, len(self.blocks) - 1
+
+    @property
+    def width(self) -> int:
+        return self.states[self.stack].shape[-1]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for kept in (self.states, self.residuals) for tensor in kept.values())
+
+    def span(self, first: int, last: int) -> tuple[Tensor, Tensor] | None:
+        """State and residual of consecutive blocks, from the single ones; None where these were not recorded."""
+        if (first, last) in self.states:
+            return self.states[first, last], self.residuals[first, last]
+        if (first, first) not in self.states:
+            return None
+        total = sum(self.residuals[block, block] for block in range(first, last + 1))
+        return self.states[first, first], total
+
+
+@dataclass
+class _Branch:
+    """Of one branch of one run, by range and evaluation: [samples * tokens, width]."""
+
+    states: dict[Range, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    outputs: dict[Range, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+
+
+class Recorder:
+    """Of all the runs of one calibration. runs: how many there will be; budget: bytes that may be kept.
+
+    The same tokens are followed through a run; every run has others.
+    """
+
+    def __init__(self, runs: int, budget: int = BUDGET):
+        self.runs, self.budget = runs, budget
+        self.blocks: list[str] = []
+        self.sigmas: list[float] = []
+        self.notes: list[str] = []
+        self.streams: dict[int, str] = {}  # which one holds the image tokens, by block
+        self._kept: list[tuple[int, dict[Hashable, _Branch]]] = []
+        self._steps = 1
+        self.begin_run([], 1)
+
+    def begin_run(self, blocks: Sequence[str], steps: int) -> None:
+        """A run starts; what was recorded of one that did not end is forgotten."""
+        self._steps, self._names = max(1, steps), list(blocks)
+        self._now: dict[Hashable, _Branch] = {}
+        self._sigmas: list[float] = []
+        self._chosen: tuple[Tensor, int] | None = None
+        self._entered: Tensor | None = None
+
+    def entering(self, call: BlockCall, branches: int) -> None:
+        """A block is about to be computed; it may write into what it is given."""
+        if self._chosen is None:
+            self._chosen = self._choose(call, branches)
+        tokens, few = self._chosen
+        ends = call.index in (0, len(self._names) - 1)
+        self._entered = self._of(call.tokens, tokens if ends else tokens[:few])
+
+    def leaving(self, call: BlockCall, streams: Streams, branches: Sequence[Hashable], evaluation: int, sigma: float):
+        """It was computed, and this came out."""
+        name, span = call.image
+        self.streams[call.index] = name
+        if name not in streams or streams[name].shape[1] < span.stop or self._entered is None:
+            return
+        if evaluation == len(self._sigmas):
+            self._sigmas.append(sigma)
+        (tokens, few), last = self._chosen, len(self._names) - 1
+        out = self._of(streams[name][:, span.start : span.stop], tokens if call.index in (0, last) else tokens[:few])
+        parts = self._entered.chunk(len(branches)), out.chunk(len(branches))
+        for key, state, left in zip(branches, *parts, strict=True):
+            branch = self._now.setdefault(key, _Branch())
+            if few:
+                self._keep(branch, (call.index, call.index), state[:, :few], left[:, :few])
+            if call.index == 0:
+                branch.states[0, last].append(state.flatten(0, 1))
+            if call.index == last:
+                branch.outputs[0, last].append(left.flatten(0, 1))
+
+    @staticmethod
+    def _keep(branch: _Branch, key: Range, state: Tensor, left: Tensor) -> None:
+        branch.states[key].append(state.flatten(0, 1))
+        branch.outputs[key].append(left.flatten(0, 1))
+
+    def end_run(self) -> None:
+        """It went to its end; branches that were not there at every evaluation are left out."""
+        if not self._kept:
+            self.blocks, self.sigmas = self._names, self._sigmas
+        if self._sigmas != self.sigmas or self._names != self.blocks:
+            self.notes.append("A run took other steps than the first one and was not used.")
+            return
+        whole = {key: branch for key, branch in self._now.items() if self._is_whole(branch)}
+        if whole:
+            self._kept.append((len(self._kept), whole))
+
+    def _is_whole(self, branch: _Branch) -> bool:
+        stack = 0, len(self._names) - 1
+        return all(len(kept[stack]) == len(self._sigmas) for kept in (branch.states, branch.outputs))
+
+    def samples(self) -> Samples | None:
+        """Everything that was recorded; None where nothing was."""
+        if not self._kept:
+            return None
+        states, outputs, runs = defaultdict(list), defaultdict(list), defaultdict(list)
+        for run, branches in self._kept:
+            for branch in branches.values():
+                for key, kept in branch.states.items():
+                    if len(kept) == len(branch.outputs[key]) == len(self.sigmas):
+                        states[key].append(torch.stack(kept))
+                        outputs[key].append(torch.stack(branch.outputs[key]))
+                        runs[key].append(torch.full((states[key][-1].shape[1],), run))
+        entered = {key: torch.cat(parts, dim=1).float() for key, parts in states.items()}
+        added = {key: torch.cat(parts, dim=1).float() - entered[key] for key, parts in outputs.items() if key in entered}
+        return Samples(self.blocks, self.sigmas, entered, added, {key: torch.cat(parts) for key, parts in runs.items()})
+
+    def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:
+        """Tokens of one sample to follow through this run, and how many of them through every single block."""
+        rows, tokens, width = call.tokens.shape
+        share = self.budget / (self.runs * BRANCHES * max(1, rows // branches))
+        each = 2 * self._steps * width * call.tokens.element_size()  # bytes of a token, for one range of blocks
+        many = min(tokens, max(1, int(share / 2 / each)))
+        few = min(many, int(share / 2 / (each * max(1, len(self._names)))))
+        if few * self.runs * BRANCHES < LEAST_TOKENS:
+            few = 0
+        generator = torch.Generator().manual_seed(len(self._kept))
+        return torch.randperm(tokens, generator=generator)[:many], few
+
+    @staticmethod
+    def _of(h: Tensor, tokens: Tensor) -> Tensor:
+        return h[:, tokens.to(h.device)].detach().cpu()
