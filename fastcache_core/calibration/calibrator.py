@@ -25,6 +25,7 @@ from ..config import BlockCacheConfig, FastCacheConfig
 from ..linear import LinearMap
 from ..profile import Profile
 from ..schedule import Schedule
+from .curves import fit_curves
 from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
 from .recorder import BUDGET, Recorder, Samples
 from .search import Mask, MaskSearch, greedy_blocks
@@ -214,6 +215,7 @@ class Calibrator:
             made_for or {},
             linear,
             schedule,
+            curves=fit_curves(*self._stack(), samples.sigmas) if scores else None,
             changes=self._changes() if scores else None,
             scores=scores or {},
         )
