@@ -32,7 +32,7 @@ CALIBRATION_PROMPTS = ("blue dress", "red bag", "green coat", "cyan trousers", "
                        "magenta boot", "yellow sneaker")  # fmt: skip
 CALIBRATION_SEED, RUNS = 1000, 4
 WORK = 0.5
-HALVINGS = 8  # of the range of a threshold
+HALVINGS = 6  # of the range of a threshold
 LOWEST, HIGHEST = 1e-3, 10.0
 
 
