@@ -8,9 +8,11 @@ import torch
 
 from fastcache_core.calibration.curves import change_polynomial, magnitude, sensitivities
 from fastcache_core.curves import OF_STATE, OF_TIME, POLYNOMIAL
+from fastcache_core.policies import OF_SITE
 from fastcache_core.presets import PRESETS
 
 from . import published as p
+from . import toys
 
 XS = p.states(speed=0.04)
 KNOWN = p.profile(XS, p.SIGMAS)
@@ -174,6 +176,14 @@ def test_fastcache_as_published_tests_the_change_of_each_step_against_the_chi_sq
 def test_without_its_curve_everything_is_computed(name):
     _, computed = p.run(name, XS)
     assert all(all(row) for row in computed)
+
+
+@pytest.mark.parametrize("rule", OF_SITE)
+def test_the_device_is_waited_for_once_an_evaluation(rule):
+    run = toys.make_run(p.BLOCKS, p.SIGMAS, 0.2, rule=rule, predictor="aligned", level="stack")
+    for x, sigma in zip(XS, p.SIGMAS, strict=False):
+        toys.evaluate(run, p.BLOCKS, torch.tensor(sigma), x.clone(), (("a",), ("b",)))
+    assert run.decider.synchronisations == p.EVALUATIONS
 
 
 # Fits.
