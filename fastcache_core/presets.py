@@ -153,7 +153,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "EasyCache": Preset(
         "arXiv 2507.02860", "threshold",
-        "Residuals of the whole model in place of its outputs, relative changes, and a rate over all that was predicted.",
+        "Residuals of the whole model in place of its outputs, relative changes, and a rate over all that was skipped.",
         _adaptive("rate", 0.2, level="model_output", norm="l2", warmup_evaluations=2),
     ),
     "SenCache": Preset(
