@@ -158,8 +158,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "SenCache": Preset(
         "arXiv 2602.24208", "threshold",
-        "Sensitivities are fitted to recorded neighbours in place of finite differences, and are relative; one threshold "
-        "holds throughout, where the original begins with a stricter one.",
+        "Sensitivities are fitted to recorded neighbours in place of finite differences, and are relative; one "
+        "threshold holds throughout, where the original begins with a stricter one.",
         _adaptive("sensitivity", 0.1, norm="l2", warmup_evaluations=3),
     ),
     "LazyDiT": Preset(
