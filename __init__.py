@@ -5,10 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .nodes.block_cache import FastCacheBlockCache
+from .nodes.calibrate import FastCacheCalibrate
 from .nodes.compare import FastCacheCompare
 from .nodes.fastcache import FastCache
 from .nodes.preset import FastCachePreset
 from .nodes.preview import FastCachePreview
+from .nodes.profiles import FastCacheLoadProfile, FastCacheSaveProfile
 from .nodes.token_selector import FastCacheTokenSelector
 
 WEB_DIRECTORY = "./web"
@@ -22,6 +24,9 @@ class FastCacheExtension(ComfyExtension):
             FastCacheTokenSelector,
             FastCachePreview,
             FastCacheCompare,
+            FastCacheCalibrate,
+            FastCacheSaveProfile,
+            FastCacheLoadProfile,
             FastCachePreset,
         ]
 

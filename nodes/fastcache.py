@@ -7,12 +7,17 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..fastcache_core.config import CACHE_DEVICES, BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
+from ..fastcache_core.masks import what_is_missing
+from ..fastcache_core.profile import Profile
 from .block_cache import BlockCacheSocket
 from .checks import complaint
+from .fit import misfit
 from .host import apply_fastcache
+from .profiles import ProfileSocket
 from .token_selector import TokenSelectorSocket
 
 DEFAULTS = FastCacheConfig()
+SCHEDULE = "schedule"
 
 
 def read_widgets(
@@ -24,9 +29,15 @@ def read_widgets(
     cache_device: str,
     block_cache: BlockCacheConfig | None = None,
     token_selector: TokenSelectorConfig | None = None,
+    profile: Profile | None = None,
 ) -> FastCacheConfig:
     """Widget values as settings, connected ones in place of what they refine; ValueError when one is invalid."""
-    blocks = block_cache or BlockCacheConfig(threshold=block_threshold)
+    scheduled = profile is not None and profile.schedule is not None
+    rule = SCHEDULE if scheduled else DEFAULTS.block_cache.rule
+    blocks = block_cache or BlockCacheConfig(threshold=block_threshold, rule=rule)
+    missing = what_is_missing(blocks, profile)
+    if missing is not None:
+        raise ValueError(missing)
     return FastCacheConfig(
         replace(blocks, max_consecutive_skips=max_consecutive_skips),
         token_selector or TokenSelectorConfig(threshold=token_threshold),
@@ -114,6 +125,13 @@ class FastCache(io.ComfyNode):
                     optional=True,
                     tooltip="From FastCache Token Selector; takes the place of token_threshold.",
                 ),
+                ProfileSocket.Input(
+                    "profile",
+                    optional=True,
+                    tooltip="What was learned about this model, from FastCache Calibrate or FastCache Load Profile. "
+                    "Unless a block_cache says otherwise, its schedule is followed; of block_threshold then only "
+                    "counts whether it is 0.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model with FastCache. Bypass the node to compare.")],
             hidden=[io.Hidden.unique_id],  # by which previews that look while it samples are found
@@ -134,5 +152,9 @@ class FastCache(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, **widgets) -> io.NodeOutput:
-        return io.NodeOutput(apply_fastcache(model, read_widgets(**widgets), cls.hidden.unique_id))
+    def execute(cls, model, profile=None, **widgets) -> io.NodeOutput:
+        why_not = None if profile is None else misfit(profile, model.model.diffusion_model)
+        if why_not:
+            raise ValueError(why_not)
+        config = read_widgets(**widgets, profile=profile)
+        return io.NodeOutput(apply_fastcache(model, config, cls.hidden.unique_id, profile))

@@ -19,6 +19,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS, apply_torch_compile_factory
@@ -27,13 +28,16 @@ from torch import Tensor
 from ..fastcache_core.adapters import Family
 from ..fastcache_core.adapters.family import kinds_of
 from ..fastcache_core.adapters.unknown import UNKNOWN
+from ..fastcache_core.calibration.recorder import Recorder
 from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
+from ..fastcache_core.profile import Profile
 from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
 from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
+from .fit import used_otherwise
 from .live import LivePreview
 from .sublayers import Sublayers
 
@@ -48,17 +52,30 @@ MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached
 log = logging.getLogger(__name__)
 
 
-def apply_fastcache(model: Any, config: FastCacheConfig, node: str | None = None) -> Any:
+def apply_fastcache(
+    model: Any,
+    config: FastCacheConfig,
+    node: str | None = None,
+    profile: Profile | None = None,
+    recorder: Recorder | None = None,
+) -> Any:
     """A clone of the ModelPatcher `model` that samples with FastCache; of several in a row the last one counts.
 
-    node: id of the node that asks for it, by which previews that look while it samples are found.
+    node: id of the node that asks for it, by which previews that look while it samples are found. profile: what was
+    learned about this model. recorder: what learns about it.
     """
-    patched = model.clone()
-    if patched.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
-        log.warning("FastCache: this model already has FastCache; the settings of the last node count.")
-        patched.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config, node))
+    patched = without_fastcache(model, "the settings of the last node count")
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config, node, profile, recorder))
     return patched
+
+
+def without_fastcache(model: Any, then: str) -> Any:
+    """A clone of a ModelPatcher that samples as if there were no FastCache; then: what the log says if there was."""
+    plain = model.clone()
+    if plain.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY):
+        log.warning("FastCache: this model already has FastCache; %s.", then)
+        plain.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    return plain
 
 
 def last_report(model: Any) -> dict[str, Any]:
@@ -80,8 +97,8 @@ def last_report(model: Any) -> dict[str, Any]:
 class Sampling:
     """OUTER_SAMPLE wrapper: one `Session` per sampling run, whose report stays here."""
 
-    def __init__(self, config: FastCacheConfig, node: str | None):
-        self.config, self.node = config, node
+    def __init__(self, config: FastCacheConfig, node: str | None, profile: Profile | None, recorder: Recorder | None):
+        self.config, self.node, self.profile, self.recorder = config, node, profile, recorder
         self.report: dict[str, Any] | None = None
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -90,6 +107,7 @@ class Sampling:
         session = self._open(guider, getattr(noise, "shape", ()), sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
+            session.tell_of_profile(kwargs.get("sampler", *args[2:3]))
             session.show_to(audience_of(self.node))
             guider.model_options = session.installed_in(original)
         try:
@@ -127,15 +145,16 @@ class Sampling:
                 "of its weights. It runs without FastCache."
             )
         if reason is None:
-            return Session(self.config, family, guider, tuple(shape), sigmas)
-        report = Report(run=self.config.describe() | describe(family))
+            return Session(self.config, family, guider, tuple(shape), sigmas, self.profile, self.recorder)
+        report = Report(run=self.config.describe() | describe(family, self.profile))
         report.note(reason)
         return report
 
 
-def describe(family: Family | None) -> dict[str, str | None]:
-    """What a report says of the model."""
-    return {"family": family and family.name, "route": family and family.route}
+def describe(family: Family | None, profile: Profile | None) -> dict[str, Any]:
+    """What a report says of the model, and of what was learned about it."""
+    made_for = None if profile is None else dict(profile.made_for)
+    return {"family": family and family.name, "route": family and family.route, "profile": made_for}
 
 
 def reach_of(level: str, family: Family | None, model: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
@@ -167,6 +186,8 @@ class Session:
         guider: Any,
         shape: tuple[int, ...],
         sigmas: list[float],
+        profile: Profile | None,
+        recorder: Recorder | None,
     ):
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
@@ -187,10 +208,13 @@ class Session:
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else separate,
+            None if whole else profile,
             joined=whole or (family.joined and not apart),
             defaults=family and family.defaults_for(self.model, shape),
+            recorder=recorder,
         )
-        self.run.report.run |= describe(family)
+        self.run.report.run |= describe(family, profile)
+        self.profile, self.cfg = profile, getattr(guider, "cfg", None)
         reach = Sublayers if apart else Blocks
         self.blocks = None if whole else reach(self.run, family, self.model, unrecorded)
         if level != wanted:
@@ -206,6 +230,20 @@ class Session:
         self.window: Hashable = None
         self.samples = 0
         self.live: LivePreview | None = None
+
+    def tell_of_profile(self, sampler: Any) -> None:
+        """Note which profile this run uses, if it has one, and what was different when it was made."""
+        if self.profile is None:
+            return
+        if self.blocks is None:
+            self.run.report.note("The level model_output touches no blocks, so the profile is not used.")
+            return
+        name, known = self.profile.made_for.get("name"), self.profile.made_for.get("sampler")
+        self.run.report.note(f"The profile {name!r} is used." if name else "A profile that was not saved is used.")
+        present = {"sampler": known if is_sampler(sampler, known) else sampler_name(sampler), "cfg": self.cfg}
+        different = used_otherwise(self.profile, present)
+        if different:
+            self.run.report.note(different)
 
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""
@@ -349,6 +387,26 @@ def as_tokens(x: Tensor) -> Tensor:
 def freeze(value: Any) -> Hashable:
     """Nested lists as nested tuples, which can be keys."""
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+
+
+def is_sampler(sampler: Any, name: Any) -> bool:
+    """Whether a sampler is the one that ComfyUI has by this name, where several names may be of one function."""
+    try:
+        return function_name(sampler) == function_name(comfy.samplers.sampler_object(name))
+    except AttributeError:  # there is no such name, or the sampler is of another pack's class
+        return False
+
+
+def sampler_name(sampler: Any) -> str:
+    """What to call a sampler: `dpmpp_2m`, or the name of its class."""
+    try:
+        return function_name(sampler).removeprefix("sample_")
+    except AttributeError:
+        return type(sampler).__name__
+
+
+def function_name(sampler: Any) -> str:
+    return sampler.sampler_function.__name__
 
 
 def branch_name(cond_or_uncond: int) -> str:

@@ -48,8 +48,8 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Trial:
-    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, where it is to
-    be recorded. why: in words, for people who wait."""
+    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, if it is to be
+    recorded. why: in words, for people who wait."""
 
     seed: int
     config: FastCacheConfig
@@ -148,7 +148,8 @@ class Calibrator:
         evaluations = len(self.samples.sigmas)
         if evaluations < LEAST_EVALUATIONS:
             raise CalibrationError(
-                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more steps."
+                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
+                "steps."
             )
         self._fit_maps()
         rest = left_over(*self._stack(), self._linear(self.samples.stack))

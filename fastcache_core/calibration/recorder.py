@@ -148,7 +148,7 @@ class Recorder:
                         outputs[key].append(torch.stack(branch.outputs[key]))
                         runs[key].append(torch.full((states[key][-1].shape[1],), run))
         entered = {key: torch.cat(parts, dim=1).float() for key, parts in states.items()}
-        added = {key: torch.cat(parts, dim=1).float() - entered[key] for key, parts in outputs.items() if key in entered}
+        added = {key: torch.cat(outputs[key], dim=1).float() - state for key, state in entered.items()}
         return Samples(self.blocks, self.sigmas, entered, added, {key: torch.cat(parts) for key, parts in runs.items()})
 
     def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:

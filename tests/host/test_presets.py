@@ -28,7 +28,7 @@ def preset_graph(family: str, method: str, strength: float = 0.0, profile: str |
     graph["preset"] = node("FastCachePreset", method=method, strength=strength)
     graph["fastcache"]["inputs"] |= {"block_cache": ["preset", 0], "token_selector": ["preset", 1]}
     if profile is not None:
-        graph["profile"] = node("FastCacheLoadProfile", name=profile)
+        graph["profile"] = node("FastCacheLoadProfile", name=f"{profile}.safetensors")
         graph["fastcache"]["inputs"]["profile"] = ["profile", 0]
     return graph
 

@@ -20,7 +20,16 @@ from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "fastcache_pack"
-COMFYUI = ("comfy", "comfy.utils", "comfy_api", "folder_paths", f"{PACK}.nodes.host")
+COMFYUI = (
+    "comfy",
+    "comfy.sample",
+    "comfy.samplers",
+    "comfy.utils",
+    "comfy_api",
+    "folder_paths",
+    "latent_preview",
+    f"{PACK}.nodes.host",
+)
 ENGLISH = ROOT / "locales/en/nodeDefs.json"
 
 

@@ -23,7 +23,7 @@ every_model = pytest.mark.parametrize("path", [path for path in WORKFLOWS if pat
 
 def test_there_is_one_for_every_model() -> None:
     models = "demo flux_dev flux_kontext hunyuan_video_15_t2v ltxv_t2v qwen_image sd35_large wan22_t2v z_image"
-    assert [path.stem for path in WORKFLOWS] == [f"fastcache_{model}" for model in models.split()]
+    assert [path.stem for path in WORKFLOWS] == [f"fastcache_{what}" for what in ("calibrate", *models.split())]
 
 
 @every_workflow
@@ -35,7 +35,8 @@ def test_links_are_known_at_both_ends_and_types_agree(path: Path) -> None:
         assert nodes[target]["inputs"][place]["link"] == link
         # A link to an input of several types carries them all.
         assert nodes[source]["outputs"][slot]["type"] in kind.split(",")
-        assert set(kind.split(",")) <= set(nodes[target]["inputs"][place]["type"].split(","))
+        taken = nodes[target]["inputs"][place]["type"]
+        assert taken == "*" or set(kind.split(",")) <= set(taken.split(","))
     numbers = {link[0] for link in graph["links"]}
     assert {entry["link"] for node in nodes.values() for entry in node.get("inputs", [])} - {None} == numbers
     outputs = [entry for node in nodes.values() for entry in node.get("outputs", [])]
@@ -80,6 +81,22 @@ def test_seeds_are_fixed(path: Path) -> None:
     samplers = [node for node in read(path)["nodes"] if {"RandomNoise"} & {node["type"]} or node["type"] in SAMPLERS]
     assert any("fixed" in node["widgets_values"] for node in samplers)
     assert not any("randomize" in node["widgets_values"] for node in samplers)
+
+
+@every_workflow
+def test_calibration_has_the_samplers_settings_and_its_profile_is_saved_and_used(path: Path) -> None:
+    graph = read(path)
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for calibrate in nodes_in(graph, "FastCacheCalibrate"):
+        sampler = next(node for node in nodes_in(graph, "KSampler") if node["mode"] == 0)
+        assert calibrate["widgets_values"][1:6] == sampler["widgets_values"][2:]
+        ((save, use),) = [
+            (nodes[target], nodes[after])
+            for _, source, slot, target, *_ in graph["links"]
+            for _, between, _, after, *_ in graph["links"]
+            if source == calibrate["id"] and slot == 0 and between == target
+        ]
+        assert (save["type"], use["type"]) == ("FastCacheSaveProfile", "FastCache")
 
 
 @every_workflow

@@ -1,0 +1,143 @@
+"""Calibration in a real ComfyUI: calibrate, save, load, use; interrupts, errors, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from demo.graphs import Graph, node
+from fastcache_core.profile import Profile
+from hosting.comfy_server import ComfyServer
+from hosting.process import ComfyError
+
+from .graphs import DEFAULTS, graph, quality, sample, toy_graph
+
+STEPS, RUNS = 8, 4
+PROMPTS = ("red trousers", "blue boot")
+MASK = "mask"
+
+
+def calibration(graph: Graph, runs: int = RUNS, target_speedup: float = 2.0, **changes: Any) -> Graph:
+    """The nodes of a graph that come before its sampler, and a calibration with that sampler's settings."""
+    settings = graph["sample"]["inputs"] | {"model": graph.get("fastcache", graph["sample"])["inputs"]["model"]}
+    others = {key: entry for key, entry in graph.items() if key not in SAMPLED}
+    calibrate = node("FastCacheCalibrate", runs=runs, target_speedup=target_speedup, **(settings | changes))
+    return {**others, "calibrate": calibrate, "summary": node("PreviewAny", source=["calibrate", 1])}
+
+
+SAMPLED = ("fastcache", "preview", "map", "sample", "decode", "save")
+
+
+def small(**options: Any) -> Graph:
+    """The demo's graph with few steps and images."""
+    return graph(**{"steps": STEPS, "prompts": PROMPTS, **options})
+
+
+def saved(graph: Graph, name: str) -> Graph:
+    return {**graph, "keep": node("FastCacheSaveProfile", profile=["calibrate", 0], name=name, overwrite=True)}
+
+
+def profile(server: ComfyServer, graph: Graph, name: str) -> Profile:
+    """What calibration makes of a graph."""
+    server.run(saved(graph, name))
+    return Profile.load(server.base / f"models/fastcache/{name}.safetensors")
+
+
+def failing(graph: Graph, call: int, failure: str = "interrupt") -> Graph:
+    """The same graph with a block that fails at one of its calls."""
+    before = graph["calibrate"]["inputs"]["model"]
+    fail = node("FastCacheToyFailOnce", model=before, blocks="double_block", index=0, failure=failure, call=call)
+    calibrate = {**graph["calibrate"], "inputs": graph["calibrate"]["inputs"] | {"model": ["fail", 0]}}
+    return {**graph, "fail": fail, "calibrate": calibrate}
+
+
+def test_calibrated_saved_loaded_and_used(server):
+    """The way it is meant to be used, for other prompts and seeds."""
+    learned = profile(server, calibration(small(seed=5)), "learned")
+    assert learned.family == "hunyuan_video" and learned.width == 128 and len(learned.blocks) == 16
+    told = {"sampler": "euler", "scheduler": "simple", "steps": STEPS, "cfg": 3.0, "denoise": 1.0, "runs": RUNS,
+            "target_speedup": 2.0, "model": "HunyuanVideo", "latent": "2 x 3 x 32 x 32", "name": "learned"}  # fmt: skip
+    assert told.items() <= learned.made_for.items()
+    other = {"seed": 77, "prompts": ("green coat", "white sneaker")}
+    reference, _ = sample(server, small(**other))
+    used = small(fastcache={}, **other)
+    used["profile"] = node("FastCacheLoadProfile", name="learned.safetensors")
+    used["fastcache"]["inputs"]["profile"] = ["profile", 0]
+    latents, report = sample(server, used)
+    assert report["run"]["rule"] == "schedule" and report["run"]["profile"] == learned.made_for
+    assert report["notes"] == ["The profile 'learned' is used."]
+    assert 0.4 <= report["computed_fraction"] <= 0.6
+    assert quality(latents, reference) > 25
+
+
+def test_it_is_used_without_being_saved_and_nothing_is_left_of_it(server):
+    before, _ = sample(server, small(seed=6))
+    used = {**calibration(small(seed=6)), **small(seed=6, fastcache={})}
+    used["fastcache"]["inputs"]["profile"] = ["calibrate", 0]
+    _, report = sample(server, used)
+    assert report["notes"] == ["A profile that was not saved is used."]
+    again = small(seed=6)
+    again["sample"]["inputs"]["denoise"] = 0.9999999  # another input, so that the sampler runs again
+    after, _ = sample(server, again)
+    assert np.array_equal(after, before)
+
+
+@pytest.mark.parametrize("failure", ["interrupt", "error"])
+def test_what_was_interrupted_continues_and_learns_the_same(server, failure):
+    seed = {"interrupt": 11, "error": 12}[failure]
+    whole = profile(server, calibration(small(seed=seed)), "whole")
+    broken = failing(calibration(small(seed=seed)), call=2 * STEPS + 3, failure=failure)
+    with pytest.raises(ComfyError, match="interrupted" if failure == "interrupt" else "toy failure"):
+        server.run(broken)
+    before = len(server.log())
+    continued = profile(server, broken, "continued")
+    assert re.search(r"continues after 2 of \d+ runs", server.log()[before:])
+    assert continued.schedule == whole.schedule and continued.scores == whole.scores
+
+
+def test_other_inputs_begin_anew(server):
+    broken = failing(calibration(small(seed=13)), call=STEPS + 3)
+    with pytest.raises(ComfyError):
+        server.run(broken)
+    before = len(server.log())
+    other = {**broken["calibrate"], "inputs": broken["calibrate"]["inputs"] | {"cfg": 2.0}}
+    server.run({**broken, "calibrate": other})
+    assert "inputs have changed" in server.log()[before:] and "continues after" not in server.log()[before:]
+
+
+def test_progress_goes_over_all_runs_and_their_steps(server):
+    prompt = server.queue(calibration(small(seed=14)))
+    server.wait(prompt)
+    told = [event["data"] for event in server.events.all("progress") if event["data"]["prompt_id"] == prompt]
+    parts = [data["value"] / data["max"] for data in told if data["node"] == "calibrate"]
+    assert len(parts) >= RUNS * STEPS and parts == sorted(parts) and parts[-1] == 1
+
+
+def test_fastcache_before_it_is_removed(server):
+    twice = calibration(small(seed=15))
+    twice["first"] = node("FastCache", model=["shift", 0], **(DEFAULTS | {"block_threshold": 5.0}))
+    plain = profile(server, twice, "plain")
+    twice["calibrate"]["inputs"]["model"] = ["first", 0]
+    assert profile(server, twice, "removed").scores == plain.scores
+    assert "already has FastCache; calibration samples without it" in server.log()
+
+
+def test_masks_and_denoise_count(server):
+    masked = calibration(small(seed=16), denoise=0.6)
+    masked["whole"] = node("SolidMask", value=1.0, width=32, height=32)
+    masked[MASK] = node("SetLatentNoiseMask", samples=["latent", 0], mask=["whole", 0])
+    masked["calibrate"]["inputs"]["latent_image"] = [MASK, 0]
+    assert max(profile(server, masked, "masked").schedule.sigmas) == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_toy_of_another_family(server):
+    learned = profile(server, calibration(toy_graph("flux", steps=STEPS)), "toy")
+    assert learned.family == "flux" and learned.schedule is not None
+
+
+def test_a_u_net_is_refused(server):
+    with pytest.raises(ComfyError, match="cannot be calibrated: FastCache neither knows it nor finds blocks"):
+        server.run(calibration(toy_graph("unet")))
