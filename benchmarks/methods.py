@@ -32,7 +32,7 @@ CALIBRATION_PROMPTS = ("blue dress", "red bag", "green coat", "cyan trousers", "
                        "magenta boot", "yellow sneaker")  # fmt: skip
 CALIBRATION_SEED, RUNS = 1000, 4
 WORK = 0.5
-HALVINGS = 8  # of the range of a threshold
+HALVINGS = 6  # of the range of a threshold
 LOWEST, HIGHEST = 1e-3, 10.0
 
 
@@ -82,7 +82,7 @@ class Bench:
         graph["preset"] = node("FastCachePreset", method=method, strength=strength)
         graph["fastcache"]["inputs"] |= {"block_cache": ["preset", 0], "token_selector": ["preset", 1]}
         if PRESETS[method].needs or PRESETS[method].blocks.predictor == "linear":
-            graph["profile"] = node("FastCacheLoadProfile", name=PROFILE)
+            graph["profile"] = node("FastCacheLoadProfile", name=f"{PROFILE}.safetensors")
             graph["fastcache"]["inputs"]["profile"] = ["profile", 0]
         return graph
 
@@ -161,7 +161,7 @@ def main() -> None:
             for method, number in zip(PRESETS, itertools.count(1)):
                 rows.append(bench.row(method))
                 print(f"{number} of {len(PRESETS)}: {rows[-1].cells()}", flush=True)
-            write(table(rows))
+                write(table(rows))
     except ComfyError as error:
         sys.exit(f"Benchmark: {error}")
 

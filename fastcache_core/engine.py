@@ -41,7 +41,7 @@ class Action(Enum):
     COMPUTE, PREDICT, PARTIAL = "compute", "predict", "partial"
 
 
-PROBED = SiteDecision(False, "computed: the first block is, at every evaluation (rule first_block)")
+PROBED = SiteDecision(False, "computed: the first block is, at every evaluation")
 UNKNOWN = SiteDecision(False, "computed: nothing is remembered of it yet")
 
 
@@ -277,7 +277,7 @@ class Run:
             return False
         why = call.no_tokens
         if self.cut.probe or self.cut.level == "model_output":
-            where = "the rule first_block" if self.cut.probe else "the level model_output"
+            where = f"the rule {self.config.block_cache.rule}" if self.cut.probe else "the level model_output"
             why = f"{where} decides about all of them at once"
         if why:
             self.report.note(f"Tokens are not selected: {why}.")
@@ -342,7 +342,7 @@ class Run:
             self.safety.self_check(self._branches, site, entries, residuals, out)
 
     def _look(self, site: Site, residual: Tensor) -> None:
-        """The first block's work is what the rule first_block looks at, like `_lead` in the branch that comes first."""
+        """The first block's work is what some rules look at, like `_lead` in the branch that comes first."""
         parts = list(zip(self._branches, residual.chunk(len(self._branches)), strict=True))
         self._looked_at = residual if self._several_views else parts[0][1]
         parts = parts if self._several_views else parts[:1]

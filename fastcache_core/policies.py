@@ -19,6 +19,7 @@ from .chi_square import chi_square_quantile
 from .config import PLANNED, BlockCacheConfig
 from .curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
 from .report import EXPECTED, SUM
+from .signals import TINY
 from .state import Step
 
 
@@ -122,7 +123,7 @@ def magnitude(facts: Facts, site: SiteFacts) -> float | None:
     """MagCache (arXiv 2506.09045): sum of |1 - R| over what is predicted, R the size of the work over the anchor's."""
     if facts.curves is None or MAGNITUDE not in facts.curves.values:
         return None
-    at_anchor = facts.curves.at(MAGNITUDE, site.anchor)
+    at_anchor = facts.curves.at(MAGNITUDE, site.anchor) + TINY
     return sum(abs(1 - facts.curves.at(MAGNITUDE, step.sigma) / at_anchor) for step in site.path)
 
 

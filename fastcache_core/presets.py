@@ -153,12 +153,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "EasyCache": Preset(
         "arXiv 2507.02860", "threshold",
-        "Residuals of the whole model in place of its outputs, and relative changes throughout.",
+        "Residuals of the whole model in place of its outputs, relative changes, and a rate over all that was skipped.",
         _adaptive("rate", 0.2, level="model_output", norm="l2", warmup_evaluations=2),
     ),
     "SenCache": Preset(
         "arXiv 2602.24208", "threshold",
-        "Sensitivities are fitted to recorded neighbours in place of finite differences, and are relative.",
+        "Sensitivities are fitted to recorded neighbours in place of finite differences, and are relative; one "
+        "threshold holds throughout, where the original begins with a stricter one.",
         _adaptive("sensitivity", 0.1, norm="l2", warmup_evaluations=3),
     ),
     "LazyDiT": Preset(

@@ -1,7 +1,7 @@
 """Thresholds of their own for ranges of blocks, as text: `0-6: 0.02, 7-18: 0.08` or `double 0-3: 0, single 5: 0.2`.
 
-A range counts over all blocks of the model or, with a word in front, over the blocks of that name. Where ranges
-overlap, the later one counts.
+A range counts over all blocks of the model or, with a word in front, over the blocks of that name; the word alone,
+as in `cross_attention: 0.3`, is all of them. Where ranges overlap, the later one counts.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RANGE = re.compile(r"(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?")
+RANGE = re.compile(r"(?P<all>[a-z_]+)|(?:(?P<kind>[a-z_]+)\s+)?(?P<first>\d{1,6})(?:\s*-\s*(?P<last>\d{1,6}))?")
 HIGHEST = 10.0
 
 
 @dataclass(frozen=True)
 class BlockRange:
-    """Blocks first..last of one kind (None: of all) and their threshold. text: the part it was read from."""
+    """Blocks first..last (None: the last there is) of one kind (None: of all) and their threshold.
+
+    text: the part it was read from.
+    """
 
     kind: str | None
     first: int
-    last: int
+    last: int | None
     threshold: float
     text: str
 
@@ -49,10 +52,10 @@ def _parse_part(part: str, where: str) -> BlockRange:
     if match is None:
         raise ValueError(
             f"{where} '{blocks}' in '{part}' names no blocks; write numbers as in '3' or '0-6', with the kind of block "
-            "before them if they count over that kind only, as in 'double 0-6'."
+            "before them if they count over that kind only, as in 'double 0-6', or that alone for all of them."
         )
-    first, last = int(match["first"]), int(match["last"] or match["first"])
-    if first > last:
+    first, last = int(match["first"] or 0), None if match["all"] else int(match["last"] or match["first"])
+    if last is not None and first > last:
         raise ValueError(f"{where} the range in '{part}' runs backwards; write '{last}-{first}'.")
     try:
         threshold = float(value)
@@ -60,7 +63,7 @@ def _parse_part(part: str, where: str) -> BlockRange:
         threshold = math.nan
     if not 0 <= threshold <= HIGHEST:  # NaN included
         raise ValueError(f"{where} the threshold in '{part}' must be a number from 0 to {HIGHEST:g}, not '{value}'.")
-    return BlockRange(match["kind"], first, last, threshold, part)
+    return BlockRange(match["kind"] or match["all"], first, last, threshold, part)
 
 
 def along_schedule(curve: Sequence[float], schedule: Sequence[float], sigma: float) -> float:
@@ -78,8 +81,9 @@ def thresholds_of(blocks: Sequence[str], ranges: Sequence[BlockRange]) -> tuple[
     thresholds, problems = {}, []
     for part in ranges:
         named = [i for i, name in enumerate(blocks) if part.kind is None or name.split()[0] == part.kind]
-        thresholds |= dict.fromkeys(named[part.first : part.last + 1], part.threshold)
-        if part.last >= len(named):
+        last = max(len(named) - 1, 0) if part.last is None else part.last
+        thresholds |= dict.fromkeys(named[part.first : last + 1], part.threshold)
+        if last >= len(named):
             kind = f"{part.kind} " if part.kind else ""
             there = f"{kind}blocks 0 to {len(named) - 1}" if named else f"no {kind}blocks"
             problems.append(f"block_thresholds: '{part.text}' names blocks that do not exist; this model has {there}.")

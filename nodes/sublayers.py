@@ -97,7 +97,7 @@ class Sublayers:
         axes = {3, len(part.block_list.axes.split())}
         if not streams or any(not isinstance(h, Tensor) or h.ndim not in axes for h in streams):
             return self._leave(part, "are not given what they were in other versions of ComfyUI")
-        rows = {len(flat(part, h)) for h in streams}
+        rows = {len(flat(part, like(h))) for h in streams}
         if rows != {self.shape[0]}:
             return self._leave(part, f"see {min(rows)} rows of a batch of {self.shape[0]}")
         patches = (given.get("transformer_options") or {}).get("patches", {})
@@ -155,7 +155,7 @@ class Sublayers:
             h = given[name]
             # Until it was seen, it is taken to be like what is given; what does not fit then is not kept.
             width, dtype = self.returned[index].results[name] if index in self.returned else (h.shape[-1], h.dtype)
-            streams[name] = flat(part, zeros((*h.shape[:-1], width), h.device, dtype))
+            streams[name] = flat(part, like(h, width, dtype))
         image, *others = (h.shape[1] for h in streams.values())
         if part.layer.kind == TEXT_MLP:
             span = sequence = Span(0, image, image)
@@ -178,8 +178,7 @@ class Sublayers:
         """Where tokens lie, which is read when the first module of a call is reached."""
         key = None if self.family.joined else part.block_list.attribute
         if key not in self.layouts:
-            h = given[streams_of(part, given)[0]]
-            entering = flat(part, zeros(h.shape, h.device, h.dtype))
+            entering = flat(part, like(given[streams_of(part, given)[0]]))
             self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, given)
             self.run.report.know_grid(layout.grid)
         return self.layouts[key]
@@ -201,6 +200,11 @@ def streams_of(part: Part, given: Mapping[str, Any]) -> tuple[str, ...]:
 def flat(part: Part, h: Tensor) -> Tensor:
     """Hidden states as [rows, tokens, width]; some modules have them so where their block does not."""
     return h if h.ndim == 3 else part.block_list.flat(h)
+
+
+def like(h: Tensor, width: int | None = None, dtype: torch.dtype | None = None) -> Tensor:
+    """Zeros in the shape of hidden states, or with another width or dtype."""
+    return zeros((*h.shape[:-1], width or h.shape[-1]), h.device, dtype or h.dtype)
 
 
 def zeros(shape: Sequence[int], device: torch.device, dtype: torch.dtype) -> Tensor:

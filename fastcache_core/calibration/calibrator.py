@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from ..config import BlockCacheConfig, FastCacheConfig
 from ..linear import LinearMap
 from ..profile import Profile
 from ..schedule import Schedule
+from .curves import fit_curves
 from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
 from .recorder import BUDGET, Recorder, Samples
 from .search import Mask, MaskSearch, greedy_blocks
@@ -35,6 +37,9 @@ MOST_GAP = 8
 LEAST_EVALUATIONS = 6
 COMPARED = 2  # runs that every tried mask is compared on
 FULL_WIDTH = 1024  # up to which single blocks get full matrices
+# Settings of runs that are recorded, which compute everything, and of those that try a mask.
+RECORDED = FastCacheConfig(BlockCacheConfig(rule="interval", interval=1, min_steps=1))
+TRIED = FastCacheConfig(BlockCacheConfig(rule="schedule", min_steps=1))
 
 
 class CalibrationError(ValueError):
@@ -43,8 +48,8 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Trial:
-    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, where it is to
-    be recorded. why: in words, for people who wait."""
+    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, if it is to be
+    recorded. why: in words, for people who wait."""
 
     seed: int
     config: FastCacheConfig
@@ -97,7 +102,7 @@ class Calibrator:
         """The run to make now; None when all is done. CalibrationError when nothing can be learned."""
         if self._recorded < self.runs:
             why = f"uncached run {self._recorded + 1} of {self.runs}"
-            return Trial(self._recorded, _settings(), None, self.recorder, why)
+            return Trial(self._recorded, RECORDED, None, self.recorder, why)
         if self.samples is None:
             self._learn()
         if self._tried >= self._most * self.compared or not self._queue:
@@ -105,7 +110,7 @@ class Calibrator:
         candidate = self._queue[0]
         seed = len(candidate.errors)
         why = f"trying a schedule, run {self._tried + 1}"
-        return Trial(seed, _settings(), self._profile(candidate.schedule), None, why)
+        return Trial(seed, TRIED, self._profile(candidate.schedule), None, why)
 
     def take(self, trial: Trial, latents: Tensor) -> None:
         """A trial was sampled to its end and gave these latents."""
@@ -143,7 +148,8 @@ class Calibrator:
         evaluations = len(self.samples.sigmas)
         if evaluations < LEAST_EVALUATIONS:
             raise CalibrationError(
-                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more steps."
+                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
+                "steps."
             )
         self._fit_maps()
         rest = left_over(*self._stack(), self._linear(self.samples.stack))
@@ -214,9 +220,12 @@ class Calibrator:
             made_for or {},
             linear,
             schedule,
-            changes=self._changes() if scores else None,
-            scores=scores or {},
+            **({} if scores is None else self._measured() | {"scores": scores}),
         )
+
+    def _measured(self) -> dict[str, Any]:
+        """What rules of published methods look up."""
+        return {"changes": self._changes(), "curves": fit_curves(*self._stack(), self.samples.sigmas)}
 
     def _streams(self, key: tuple[int, int]) -> list[str]:
         """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""
@@ -250,11 +259,6 @@ class Calibrator:
             f"The best of {len(self._known)} schedules computes {scores['work']:.0%} of the work; final latents differ "
             f"by {scores['final_error']:.2%} from those computed in full.",
         ]
-
-
-def _settings() -> FastCacheConfig:
-    """Of recorded runs, which have no mask and compute everything, and of those that try a mask."""
-    return FastCacheConfig(BlockCacheConfig(rule="schedule", min_steps=1))
 
 
 def _error(candidate: _Candidate) -> float:

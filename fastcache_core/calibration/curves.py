@@ -83,25 +83,3 @@ def fit_curves(states: Tensor, residuals: Tensor, sigmas: Sequence[float]) -> Cu
     of_state, of_time = sensitivities(states, residuals, sigmas)
     values = {MAGNITUDE: magnitude(residuals), OF_STATE: of_state, OF_TIME: of_time}
     return Curves(list(sigmas), values, {POLYNOMIAL: change_polynomial(states, residuals)})
-
-
-def reuse_thresholds(entries: Tensor, residuals: Sequence[Tensor], tolerance: float, most_gap: int = MOST_GAP) -> str:
-    """LazyDiT's question (arXiv 2412.12444), whether a block may be lazy, as thresholds for every block, as text.
-
-    Of each block the change of the entry state that best tells reuse whose error stays within `tolerance` from reuse
-    whose error does not: a learned gate with one feature. entries: states that enter the first block.
-    """
-    pairs = [(e, e + g) for g in range(1, most_gap + 1) for e in range(len(entries) - g)]
-    changes = np.array([_relative(entries[a], entries[b]) for a, b in pairs])
-    found = []
-    for own in residuals:
-        fine = np.array([_relative(own[a], own[b]) for a, b in pairs]) <= tolerance
-        found.append(_parting(changes, fine))
-    return ", ".join(f"{block}: {threshold:.4g}" for block, threshold in enumerate(found))
-
-
-def _parting(changes: np.ndarray, fine: np.ndarray) -> float:
-    """The threshold up to which changes are called fine with the fewest mistakes; of several the lowest, 0 for none."""
-    candidates = np.concatenate([[0.0], np.sort(changes)])
-    mistakes = [int(((changes <= threshold) != fine).sum()) for threshold in candidates]
-    return float(candidates[int(np.argmin(mistakes))])

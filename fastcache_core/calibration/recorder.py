@@ -12,6 +12,7 @@ from torch import Tensor
 from ..calls import BlockCall, Streams
 
 BUDGET = 2**29  # bytes, in system memory
+MOST_TOKENS = 4096  # of all runs together; fits on more take longer and say the same
 BRANCHES = 2  # that most runs have; the tokens are shared out among them
 LEAST_TOKENS = 4  # of all runs together, of which single blocks are still worth recording
 
@@ -147,17 +148,18 @@ class Recorder:
                         outputs[key].append(torch.stack(branch.outputs[key]))
                         runs[key].append(torch.full((states[key][-1].shape[1],), run))
         entered = {key: torch.cat(parts, dim=1).float() for key, parts in states.items()}
-        added = {key: torch.cat(parts, dim=1).float() - entered[key] for key, parts in outputs.items() if key in entered}
+        added = {key: torch.cat(outputs[key], dim=1).float() - state for key, state in entered.items()}
         return Samples(self.blocks, self.sigmas, entered, added, {key: torch.cat(parts) for key, parts in runs.items()})
 
     def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:
         """Tokens of one sample to follow through this run, and how many of them through every single block."""
         rows, tokens, width = call.tokens.shape
-        share = self.budget / (self.runs * BRANCHES * max(1, rows // branches))
+        sequences = self.runs * BRANCHES * max(1, rows // branches)
+        share = self.budget / 2 / sequences
         each = 2 * self._steps * width * call.tokens.element_size()  # bytes of a token, for one range of blocks
-        many = min(tokens, max(1, int(share / 2 / each)))
-        few = min(many, int(share / 2 / (each * max(1, len(self._names)))))
-        if few * self.runs * BRANCHES < LEAST_TOKENS:
+        many = max(1, min(tokens, int(share / each), MOST_TOKENS // sequences))
+        few = min(many, int(share / (each * max(1, len(self._names)))))
+        if few * sequences < LEAST_TOKENS:
             few = 0
         generator = torch.Generator().manual_seed(len(self._kept))
         return torch.randperm(tokens, generator=generator)[:many], few

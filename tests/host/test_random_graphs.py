@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from demo.graphs import Graph, node
-from fastcache_core.config import CONTEXTS, LEVELS, PREDICTORS, RULES
+from fastcache_core.config import CONTEXTS, LEVELS, PREDICTORS, RULES, BlockCacheConfig
+from fastcache_core.masks import what_is_missing
 
 from .graphs import PROMPTS, Report, afresh, graph, sample
 
@@ -28,20 +29,30 @@ SAMPLERS = (
 )
 DEFAULT_RULES = {"rule": "significance", "level": "auto", "warmup_evaluations": 3}
 
+WITHOUT_PROFILE = [rule for rule in RULES if what_is_missing(BlockCacheConfig(rule=rule), None) is None]
+
+
+def is_valid(drawn: dict[str, Any]) -> bool:
+    try:
+        BlockCacheConfig(**drawn)
+    except ValueError:
+        return False
+    return True
+
 
 @st.composite
 def block_caches(draw: st.DrawFn) -> dict[str, Any]:
-    rule = draw(st.sampled_from(RULES))
-    return {
-        "rule": rule,
+    drawn = {
+        "rule": draw(st.sampled_from(WITHOUT_PROFILE)),
         "threshold": draw(st.sampled_from([10.0, 1.0, 0.3, 0.1, 0.0])),
         "alpha": draw(st.sampled_from([0.5, 0.1])),
         "interval": draw(st.integers(1, 4)),
         "predictor": draw(st.sampled_from(PREDICTORS)),
-        "level": draw(st.sampled_from([level for level in LEVELS if (rule, level) != ("first_block", "model_output")])),
+        "level": draw(st.sampled_from(LEVELS)),
         "block_thresholds": draw(st.sampled_from(["", "", "0-3: 0.05, 9: 0", "single 0-40: 1, double 1: 0"])),
         "warmup_evaluations": draw(st.integers(1, 4)),
     }
+    return drawn if is_valid(drawn) else drawn | {"level": "stack"}
 
 
 @st.composite

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastcache_core.calibration.curves import change_polynomial, magnitude, reuse_thresholds, sensitivities
+from fastcache_core.calibration.curves import change_polynomial, magnitude, sensitivities
 from fastcache_core.curves import OF_STATE, OF_TIME, POLYNOMIAL
+from fastcache_core.policies import OF_SITE
 from fastcache_core.presets import PRESETS
-from fastcache_core.thresholds import parse_thresholds
 
 from . import published as p
+from . import toys
 
 XS = p.states(speed=0.04)
 KNOWN = p.profile(XS, p.SIGMAS)
@@ -177,6 +178,14 @@ def test_without_its_curve_everything_is_computed(name):
     assert all(all(row) for row in computed)
 
 
+@pytest.mark.parametrize("rule", OF_SITE)
+def test_the_device_is_waited_for_once_an_evaluation(rule):
+    run = toys.make_run(p.BLOCKS, p.SIGMAS, 0.2, rule=rule, predictor="aligned", level="stack")
+    for x, sigma in zip(XS, p.SIGMAS, strict=False):
+        toys.evaluate(run, p.BLOCKS, torch.tensor(sigma), x.clone(), (("a",), ("b",)))
+    assert run.decider.synchronisations == p.EVALUATIONS
+
+
 # Fits.
 
 
@@ -222,13 +231,3 @@ def test_no_sensitivity_is_negative():
     states, residuals = torch.randn(2, 9, 4, 3, generator=generator)
     for curve in sensitivities(states, residuals, [1 - e / 9 for e in range(9)]):
         assert min(curve) >= 0 and len(curve) == 9
-
-
-def test_thresholds_part_reuse_that_is_fine_from_reuse_that_is_not():
-    """Two blocks: one that follows the state, one that never changes."""
-    entries = torch.stack([torch.full((3, 2), 1.0 + 0.05 * e) for e in range(8)])
-    text = reuse_thresholds(entries, [entries, torch.ones(8, 3, 2)], tolerance=0.1)
-    follows, steady = (part.threshold for part in parse_thresholds(text))
-    errors = [p.l2rel(entries[e + g], entries[e]) for g in (1, 2, 3, 4) for e in range(8 - g)]
-    assert follows == pytest.approx(max(error for error in errors if error <= 0.1), rel=1e-3)
-    assert steady == pytest.approx(max(errors), rel=1e-3)

@@ -1,15 +1,20 @@
 """Methods whose masks are made of recorded changes, against transcriptions of how their papers make and use them."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import torch
 
+from fastcache_core.calibration.routers import Router, router_of
 from fastcache_core.calibration.schedules import change_table, learned_router, patterns
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig
+from fastcache_core.engine import Run
 from fastcache_core.presets import PRESETS
 
 from . import published as p
+from . import toys
 
 XS = p.states()
 KNOWN = p.profile(XS, p.SIGMAS)
@@ -71,6 +76,22 @@ def test_learning_to_cache():
             computed.append([int(torch.sigmoid(beta) > theta) for beta in logits[step]])
             assert computed[-1] == [int(error(i, step - 1, 1) > threshold) for i in range(p.DEPTH)]
     p.assert_same(p.run("Learning-to-Cache", XS, known=KNOWN, strength=threshold), reuse(computed))
+
+
+def test_a_router_learned_exported_loaded_and_applied_gives_the_same_mask(tmp_path):
+    learned = router_of(learned_router(KNOWN.changes, 0.15))
+    learned.save(tmp_path / "router.safetensors")
+    loaded = Router.load(tmp_path / "router.safetensors")
+    applied = dataclasses.replace(KNOWN, schedule=loaded.schedule(p.SIGMAS[:-1]), changes=None)
+    config = FastCacheConfig(BlockCacheConfig(rule="schedule", predictor="reuse", level="sublayer", min_steps=1))
+    run = Run(config, p.NAMES, [(0, p.DEPTH - 1)], p.SIGMAS, profile=applied)
+    outputs = [toys.evaluate(run, p.BLOCKS, s, x.clone())["cond"] for s, x in zip(p.SIGMAS, XS, strict=False)]
+    preset = p.run("Learning-to-Cache", XS, known=KNOWN, strength=0.15)
+    assert run.report.to_json()["computed"] == preset[1] == learned.computed()
+    assert all(torch.equal(a, b) for a, b in zip(outputs, preset[0], strict=True))
+    removed, every = loaded.removed()
+    cached = [row for step, row in enumerate(preset[1]) if step % 2]
+    assert removed == sum(value == 0 for row in cached for value in row) and every == len(cached) * p.DEPTH
 
 
 def test_the_learned_router_minimises_the_papers_loss_with_errors_that_add_up():

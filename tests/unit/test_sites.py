@@ -47,6 +47,14 @@ def test_thresholds_are_read_per_range_and_the_later_one_counts():
     assert thresholds_of(NAMES, parse_thresholds("")) == ({}, [])
 
 
+def test_a_word_alone_is_all_blocks_of_that_name():
+    found, problems = thresholds_of(NAMES, parse_thresholds("double: 0.1, double 2: 0, joint: 0.3"))
+    assert found == {**dict.fromkeys(range(7), 0.1), 2: 0.0}
+    assert problems == [
+        "block_thresholds: 'joint: 0.3' names blocks that do not exist; this model has no joint blocks."
+    ]
+
+
 def test_ranges_beyond_the_model_are_said_and_the_rest_counts():
     found, problems = thresholds_of(NAMES, parse_thresholds("single 1-8: 0.1, joint 0: 0.1"))
     assert found == {8: 0.1, 9: 0.1}
