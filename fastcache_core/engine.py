@@ -74,10 +74,10 @@ class Run:
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
         self.config = config = config.completed(defaults)
-        self.cut = Cut(lists, level_of(config, separate), config.block_cache.probes, joined)
+        mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
+        self.cut = Cut(lists, level_of(config, separate, mask), config.block_cache.probes, joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.profile = profile
-        mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves)
         self.state = RunState()
         self.report = Report(list(blocks))

@@ -28,6 +28,11 @@ class Schedule:
         """The part of all block calls that is computed."""
         return float(np.mean(self.computed))
 
+    @property
+    def tells_blocks_apart(self) -> bool:
+        """Whether some blocks are predicted where others are computed."""
+        return any(len(set(row)) > 1 for row in self.computed)
+
     def is_at(self, evaluation: int, sigma: float) -> bool:
         """Whether this is an evaluation that the schedule was made for."""
         return evaluation < len(self.sigmas) and _close(sigma, self.sigmas[evaluation])

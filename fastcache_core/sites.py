@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import FastCacheConfig
+from .schedule import Schedule
 
 BY_ONE = ("sublayer", "block")  # levels at which every block, or what stands for one, is a site of its own
 SPANS = 4  # of a list of like blocks
@@ -28,13 +29,15 @@ class Site:
         return range(self.first, self.last + 1)
 
 
-def level_of(config: FastCacheConfig, separate: str | None) -> str:
-    """What the level `auto` stands for. separate: why blocks must not be predicted together, or None."""
+def level_of(config: FastCacheConfig, separate: str | None, mask: Schedule | None = None) -> str:
+    """What the level `auto` stands for. separate: why blocks must not be predicted together, or None. mask: what the
+    rule `schedule` follows."""
     wanted = config.block_cache.level
     if separate and wanted not in ("model_output", "sublayer"):
         return "block"
     if wanted == "auto":
-        return "block" if config.block_cache.block_thresholds.strip() else "stack"
+        apart = config.block_cache.block_thresholds.strip() or (mask is not None and mask.tells_blocks_apart)
+        return "block" if apart else "stack"
     return wanted
 
 

@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..fastcache_core.calibration.calibrator import Calibrator
 from ..fastcache_core.profile import Profile
 from .blocks import blocks_of
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, graph_before
 from .host import without_fastcache
 from .profiles import ProfileSocket
 from .trials import Preview, Sampler
@@ -112,6 +112,7 @@ class FastCacheCalibrate(io.ComfyNode):
                 ),
                 io.String.Output(display_name="summary", tooltip="What was learned, in sentences."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],  # by which an interrupted calibration is known again
         )
 
     @classmethod
@@ -119,7 +120,8 @@ class FastCacheCalibrate(io.ComfyNode):
         why_not = not_calibrated(model)
         if why_not:
             raise ValueError(why_not)
-        key = fingerprint([model, runs, target_speedup, widgets])
+        graph = graph_before(cls.hidden.prompt, cls.hidden.unique_id)
+        key = fingerprint([model if graph is None else (graph, model.patches), runs, target_speedup, widgets])
         plain = without_fastcache(model, "calibration samples without it")
         calibrator = unfinished.taken_up(key, lambda: Calibrator(runs, target_speedup))
         profile = calibrated(calibrator, Sampler(plain, **widgets), runs, target_speedup)
@@ -150,11 +152,12 @@ def calibrated(calibrator: Calibrator, sampler: Sampler, runs: int, target_speed
         def watch(step: int, steps: int, preview: Preview, done: int = done, trials: int = trials) -> None:
             bar.update_absolute(done * steps + step, trials * steps, preview)  # which is where an interrupt arrives
 
-        log.info("FastCache Calibrate: run %d of %d, %s.", done + 1, trials, trial.why)
+        log.info("FastCache Calibrate: run %d of at most %d, %s.", done + 1, trials, trial.why)
         latents, report = sampler.sample(trial, watch)
         if not report["computed"]:
             raise ValueError(f"Nothing can be learned from this run. {' '.join(report['notes'])}")
         calibrator.take(trial, latents)
+    bar.update_absolute(1, 1)  # it may end earlier than at most
     family = blocks_of(sampler.model.model.diffusion_model)
     return calibrator.profile(family.name, sampler.describe() | {"runs": runs, "target_speedup": target_speedup})
 

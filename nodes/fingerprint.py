@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .audience import sources
+
 PLAIN = (str, bytes, int, float, bool, type(None))
 
 
 def fingerprint(value: Any) -> Any:
     """What equals another fingerprint if the values have the same content, or are the same object.
 
-    Tensors, texts, numbers and collections of them are compared by content, everything else (models, control nets,
-    hooks) by identity. Neither is kept alive by it.
+    Tensors, texts, numbers, collections of them and what has weights (LoRAs) are compared by content, everything else
+    (models, control nets, hooks) by identity. Neither is kept alive by it.
     """
     if isinstance(value, PLAIN):
         return type(value).__name__, value
@@ -29,7 +31,19 @@ def fingerprint(value: Any) -> Any:
         return "mapping", {repr(key): fingerprint(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return "sequence", tuple(map(fingerprint, value))
+    if isinstance(getattr(value, "weights", None), list | tuple):
+        return type(value).__name__, fingerprint(value.weights)
     return Identity(value)
+
+
+def graph_before(prompt: Any, node: Any) -> Any:
+    """What of a prompt leads to a node, and the node itself, without titles; None for nodes that are not in it.
+
+    A model is what the nodes before it make of their inputs, also when ComfyUI has to run them once more.
+    """
+    if not isinstance(prompt, Mapping) or node not in prompt:
+        return None
+    return {key: (prompt[key]["class_type"], prompt[key]["inputs"]) for key in sources(prompt, [node, 0])}
 
 
 def _digest(tensor: Tensor) -> str:

@@ -15,8 +15,8 @@ from hosting.process import ComfyError
 
 from .graphs import DEFAULTS, graph, quality, sample, toy_graph
 
-STEPS, RUNS = 8, 4
-PROMPTS = ("red trousers", "blue boot")
+STEPS, RUNS = 6, 2
+PROMPTS = ("red trousers",)
 MASK = "mask"
 
 
@@ -58,10 +58,10 @@ def test_calibrated_saved_loaded_and_used(server):
     """The way it is meant to be used, for other prompts and seeds."""
     learned = profile(server, calibration(small(seed=5)), "learned")
     assert learned.family == "hunyuan_video" and learned.width == 128 and len(learned.blocks) == 16
-    told = {"sampler": "euler", "scheduler": "simple", "steps": STEPS, "cfg": 3.0, "denoise": 1.0, "runs": RUNS,
-            "target_speedup": 2.0, "model": "HunyuanVideo", "latent": "2 x 3 x 32 x 32", "name": "learned"}  # fmt: skip
+    told = {"model": "HunyuanImage21", "sampler": "euler", "scheduler": "simple", "steps": STEPS, "cfg": 3.0}
+    told |= {"denoise": 1.0, "latent": "1 x 3 x 32 x 32", "runs": RUNS, "target_speedup": 2.0, "name": "learned"}
     assert told.items() <= learned.made_for.items()
-    other = {"seed": 77, "prompts": ("green coat", "white sneaker")}
+    other = {"seed": 77, "prompts": ("green coat",)}
     reference, _ = sample(server, small(**other))
     used = small(fastcache={}, **other)
     used["profile"] = node("FastCacheLoadProfile", name="learned.safetensors")
@@ -70,7 +70,7 @@ def test_calibrated_saved_loaded_and_used(server):
     assert report["run"]["rule"] == "schedule" and report["run"]["profile"] == learned.made_for
     assert report["notes"] == ["The profile 'learned' is used."]
     assert 0.4 <= report["computed_fraction"] <= 0.6
-    assert quality(latents, reference) > 25
+    assert quality(latents, reference) > 20  # of six evaluations, three
 
 
 def test_it_is_used_without_being_saved_and_nothing_is_left_of_it(server):
@@ -85,21 +85,47 @@ def test_it_is_used_without_being_saved_and_nothing_is_left_of_it(server):
     assert np.array_equal(after, before)
 
 
-@pytest.mark.parametrize("failure", ["interrupt", "error"])
-def test_what_was_interrupted_continues_and_learns_the_same(server, failure):
-    seed = {"interrupt": 11, "error": 12}[failure]
-    whole = profile(server, calibration(small(seed=seed)), "whole")
-    broken = failing(calibration(small(seed=seed)), call=2 * STEPS + 3, failure=failure)
-    with pytest.raises(ComfyError, match="interrupted" if failure == "interrupt" else "toy failure"):
-        server.run(broken)
+def test_what_was_interrupted_continues_and_learns_the_same(server):
+    learned = profile(server, calibration(small(seed=11)), "whole")
+    again = failing(calibration(small(seed=11)), call=10**9)  # never, but it is another model, which begins anew
+    reference, _ = sample(server, small(seed=11))
+    prompt = server.queue(again)
+    assert server.events.wait_for(lambda event: reached(event, prompt, STEPS + 2), timeout=60)
+    server.post("/interrupt")
+    with pytest.raises(ComfyError, match="interrupted"):
+        server.wait(prompt)
+    plain = small(seed=11)
+    plain["sample"]["inputs"]["denoise"] = 0.9999999  # another input, so that the sampler runs again
+    after, _ = sample(server, plain)
+    assert np.array_equal(after, reference)
+    continues_as(server, again, learned)
+
+
+def reached(event: dict[str, Any], prompt: str, steps: int) -> bool:
+    """Whether a calibration has come so far."""
+    data = event["data"]
+    ours = event["type"] == "progress" and data["prompt_id"] == prompt and data["node"] == "calibrate"
+    return ours and data["value"] >= steps
+
+
+def continues_as(server: ComfyServer, graph: Graph, learned: Profile) -> None:
+    """Assert that what was stopped in its second run or later goes on, and learns what it would have."""
     before = len(server.log())
-    continued = profile(server, broken, "continued")
-    assert re.search(r"continues after 2 of \d+ runs", server.log()[before:])
-    assert continued.schedule == whole.schedule and continued.scores == whole.scores
+    continued = profile(server, graph, "continued")
+    assert re.search(r"continues after [1-9]\d* of \d+ runs", server.log()[before:])
+    assert continued.schedule == learned.schedule and continued.scores == learned.scores
+
+
+def test_what_failed_continues_and_learns_the_same(server):
+    learned = profile(server, calibration(small(seed=12)), "whole")
+    broken = failing(calibration(small(seed=12)), call=STEPS + 3, failure="error")
+    with pytest.raises(ComfyError, match="toy failure"):
+        server.run(broken)
+    continues_as(server, broken, learned)
 
 
 def test_other_inputs_begin_anew(server):
-    broken = failing(calibration(small(seed=13)), call=STEPS + 3)
+    broken = failing(calibration(small(seed=13)), call=3)
     with pytest.raises(ComfyError):
         server.run(broken)
     before = len(server.log())

@@ -52,7 +52,7 @@ class Io(ModuleType):
     ComfyNode = object
     Schema = staticmethod(lambda **options: SimpleNamespace(**options))
     Custom = Socket
-    Hidden = SimpleNamespace(unique_id="UNIQUE_ID")
+    Hidden = SimpleNamespace(unique_id="UNIQUE_ID", prompt="PROMPT")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from nodes.fingerprint import fingerprint
+from nodes.fingerprint import fingerprint, graph_before
 
 MODEL = nn.Linear(2, 2)
 
@@ -50,6 +50,26 @@ def test_nothing_is_kept_alive_and_what_is_gone_equals_nothing() -> None:
     gc.collect()
     assert gone() is None
     assert seen != seen and seen != fingerprint(nn.Linear(2, 2))
+
+
+def test_what_has_weights_is_compared_by_them() -> None:
+    class Adapter:
+        def __init__(self, value: float):
+            self.weights = (torch.tensor([value]), None)
+
+    patches = [{"weight": [(0.5, Adapter(value), 1.0)]} for value in (1.0, 1.0, 2.0)]
+    assert fingerprint(patches[0]) == fingerprint(patches[1]) != fingerprint(patches[2])
+
+
+def test_the_graph_before_a_node_is_all_that_leads_to_it() -> None:
+    load, lora = {"class_type": "Load", "inputs": {"name": "a"}}, {"class_type": "Lora", "inputs": {"model": ["1", 0]}}
+    prompt = {
+        "1": load,
+        "2": lora | {"_meta": {"title": "A"}},
+        "3": {"class_type": "Save", "inputs": {"model": ["2", 0]}},
+    }
+    assert graph_before(prompt, "2") == {"1": ("Load", {"name": "a"}), "2": ("Lora", {"model": ["1", 0]})}
+    assert graph_before(prompt, "2.0.1") is None and graph_before(None, "2") is None
 
 
 def test_what_cannot_be_watched_equals_nothing() -> None:

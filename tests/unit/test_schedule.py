@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig
 from fastcache_core.predictors import Forecast
 from fastcache_core.schedule import Schedule
+from fastcache_core.sites import level_of
 
 from . import toys
 
@@ -90,3 +92,9 @@ def test_other_sigmas_are_computed_and_told_of():
     report = run_with(profile, [14.6, 9.0, 5.0, 2.0, 0.5]).report.to_json()
     assert report["computed_fraction"] == 1
     assert any("this run's go from 14.6 to 0.5" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(("rows", "level"), [([[1, 1], [0, 0]], "stack"), ([[1, 1], [0, 1]], "block")])
+def test_a_mask_that_tells_blocks_apart_is_followed_block_by_block(rows: list[list[int]], level: str) -> None:
+    config = FastCacheConfig(BlockCacheConfig(rule="schedule"))
+    assert level_of(config, None, Schedule([1.0, 0.5], rows)) == level
