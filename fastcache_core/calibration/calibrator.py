@@ -29,8 +29,8 @@ from ..schedule import Schedule
 from .curves import fit_curves
 from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
 from .recorder import BUDGET, Recorder, Samples
-from .search import Mask, MaskSearch, greedy_blocks
 from .schedules import change_table
+from .search import Mask, MaskSearch, greedy_blocks
 
 IMAGE = "image"  # the stream of a whole stack
 MOST_GAP = 8
@@ -48,8 +48,8 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Trial:
-    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; a recorder, if it is to be
-    recorded. why: in words, for people who wait."""
+    """One run to make: with the calibration's seed plus `seed`, these settings, this profile; and a recorder, if it is
+    to be recorded. why: in words, for people who wait."""
 
     seed: int
     config: FastCacheConfig
@@ -132,9 +132,9 @@ class Calibrator:
         if self._best is None or _error(candidate) < _error(self._best):
             self._best = candidate
             if candidate.mask is not None:
-                fresh = [mask for mask in self._search.neighbours(candidate.mask) if mask not in self._known]
-                self._queue = deque([c for c in self._queue if c.mask is None])
-                self._queue.extend(self._candidate(mask) for mask in fresh)
+                around = map(self._candidate, self._search.neighbours(candidate.mask))
+                others = [known for known in self._queue if known.mask is None]
+                self._queue = deque([*others, *(near for near in around if not near.errors)])
 
     # Learning.
 
@@ -161,8 +161,6 @@ class Calibrator:
         if changes is not None:
             rows = greedy_blocks(changes.double().numpy(), computed / evaluations).tolist()
             self._queue.append(_Candidate(Schedule(self.samples.sigmas, rows), None))
-        first = self._queue[0].mask
-        self._queue.extend(self._candidate(mask) for mask in self._search.neighbours(first))
 
     def _stack(self) -> tuple[Tensor, Tensor]:
         key = self.samples.stack

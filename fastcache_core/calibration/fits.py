@@ -20,6 +20,7 @@ WORTH = 0.02  # explained variance that a dearer kind of map must add
 LEAST_EXPLAINED = 0.02
 HELD_OUT = 0.25
 FACTOR_RIDGE = 1e-3
+NOTHING = 1e-10
 
 
 class FittedMap(NamedTuple):
@@ -146,19 +147,19 @@ def fit_factors(rest: Tensor, residuals: Tensor, sigmas: Sequence[float], comput
         nothing = torch.zeros_like(q)
         reused = history.predict(nothing, sigma, REUSE)
         terms = [history.predict(nothing, sigma, pair) - reused for pair in (Forecast(1.0, 0.0), Forecast(0.0, 1.0))]
-        found = _least_squares(terms, q - reused)
+        found = _least_squares(terms, q - reused, float(q.double().square().sum()))
         left = q - reused - sum(factor * term for factor, term in zip(found, terms, strict=True))
         factors.append(found)
         errors.append(float(left.norm() / (r.norm() + 1e-12)))
     return FittedFactors(factors, errors)
 
 
-def _least_squares(terms: Sequence[Tensor], wanted: Tensor) -> list[float]:
-    """Factors on the terms; 0 on those that are nothing."""
+def _least_squares(terms: Sequence[Tensor], wanted: Tensor, sizes: float) -> list[float]:
+    """Factors on the terms; 0 on those that are nothing but rounding of numbers of that squared norm."""
     flat, target = torch.stack([term.flatten() for term in terms]).double(), wanted.flatten().double()
     gram, along = flat @ flat.T, flat @ target
     scale = gram.diagonal().clamp(min=1e-30).rsqrt()
-    there = (gram.diagonal() > 1e-20 * (target @ target + 1e-30)).double()
+    there = (gram.diagonal() > NOTHING * sizes).double()
     gram = gram * scale[:, None] * scale + FACTOR_RIDGE * torch.eye(len(terms)).double()
     gram = gram * there[:, None] * there + torch.diag(1 - there)
     solved = torch.linalg.solve(gram, along * scale * there) * scale * there

@@ -1,0 +1,184 @@
+"""A whole calibration of a toy model: what is recorded, what is tried, and that the profile is worth it."""
+
+import pytest
+import torch
+
+from fastcache_core.calibration.calibrator import CalibrationError, Calibrator
+from fastcache_core.calibration.recorder import Recorder
+from fastcache_core.config import BlockCacheConfig, FastCacheConfig
+from fastcache_core.engine import Run
+from fastcache_core.predictors import REUSE
+from fastcache_core.profile import Profile
+
+from . import toys
+
+WIDTH, TOKENS, STEPS = 8, 12, 16
+BLOCKS = [toys.attend(i, WIDTH) for i in range(4)]
+NAMES = [f"double {i}" for i in range(len(BLOCKS))]
+SIGMAS = torch.linspace(1, 0, STEPS + 1).tolist()
+
+
+def sampled(seed, config, profile=None, recorder=None, stop=STEPS, branches=("cond", "uncond")):
+    """Latents of an Euler run over the toy blocks, and its report."""
+    x = torch.randn(2, TOKENS, WIDTH, generator=torch.Generator().manual_seed(seed))
+    run = Run(config, NAMES, [(0, 3)], SIGMAS, profile=profile, recorder=recorder)
+    for now, then in zip(SIGMAS[:stop], SIGMAS[1:], strict=False):
+        out = toys.evaluate(run, BLOCKS, now, x.clone(), [branches])
+        x = x + (then - now) * torch.tanh(out["cond"] - x)
+    if stop == STEPS:
+        run.finish()
+    return x, run.report.to_json()
+
+
+def calibrated(runs=4, target_speedup=2.0, **options):
+    calibrator = Calibrator(runs, target_speedup, **options)
+    while (trial := calibrator.next()) is not None:
+        calibrator.take(trial, sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0])
+    return calibrator
+
+
+@pytest.fixture(scope="module")
+def calibrator():
+    return calibrated()
+
+
+def settings(**block_cache):
+    return FastCacheConfig(BlockCacheConfig(min_steps=1, **block_cache))
+
+
+def off_by(config, profile=None):
+    """Mean error of final latents on seeds that calibration has not seen, and the work."""
+    pairs = [(sampled(seed, settings(rule="interval", interval=1))[0], *sampled(seed, config, profile))
+             for seed in range(100, 104)]  # fmt: skip
+    return (
+        sum(float((x - full).norm() / full.norm()) for full, x, _ in pairs) / len(pairs),
+        pairs[0][2]["computed_fraction"],
+    )
+
+
+def test_a_profile_beats_reuse_at_the_work_it_was_made_for(calibrator):
+    profile = calibrator.profile("toy", {"steps": STEPS})
+    error, work = off_by(settings(rule="schedule"), profile)
+    plain, plain_work = off_by(settings(rule="interval", interval=2, predictor="reuse", warmup_evaluations=1))
+    assert work == pytest.approx(0.5, abs=0.01)
+    assert plain_work >= work
+    assert error < plain / 2
+
+
+def test_what_was_learned_is_told_and_kept(calibrator, tmp_path):
+    profile = calibrator.profile("toy", {"steps": STEPS})
+    assert profile.changes.shape == (4, STEPS, 8)
+    assert len(profile.scores["explained"]) == 4
+    assert profile.scores["work"] == 0.5
+    profile.save(tmp_path / "toy.safetensors")
+    loaded = Profile.load(tmp_path / "toy.safetensors")
+    assert loaded.schedule == profile.schedule
+    assert sampled(7, settings(rule="schedule"), loaded)[0].equal(sampled(7, settings(rule="schedule"), profile)[0])
+    text = " ".join(calibrator.summary())
+    assert "16 evaluations of 4 runs" in text
+    assert "computes 50% of the work" in text
+
+
+def test_the_best_of_what_was_tried_is_taken(calibrator):
+    tried = [c for c in calibrator._known.values() if c.errors]
+    assert len(tried) > 3
+    assert min(sum(c.errors) for c in tried) >= sum(calibrator._best.errors) - 1e-12
+    done, most = calibrator.progress
+    assert done <= most == 4 + 4 * 2
+
+
+def test_faster_costs_more():
+    errors = [off_by(settings(rule="schedule"), calibrated(2, speed).profile("toy"))[0] for speed in (1.5, 3.0)]
+    assert errors[0] < errors[1]
+
+
+def test_it_goes_on_after_an_interrupt_as_if_nothing_had_happened(calibrator):
+    again = Calibrator(4, 2.0)
+    again.take(again.next(), sampled(0, again.next().config, None, again.recorder)[0])
+    trial = again.next()
+    sampled(trial.seed, trial.config, None, trial.recorder, stop=5)  # interrupted: never taken
+    while (trial := again.next()) is not None:
+        again.take(trial, sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0])
+    assert again.profile("toy").schedule == calibrator.profile("toy").schedule
+
+
+def test_memory_is_bounded():
+    many, few = Calibrator(2, 2.0), Calibrator(2, 2.0, budget=30_000)
+    for calibrator in (many, few):
+        for _ in range(2):
+            trial = calibrator.next()
+            calibrator.take(trial, sampled(trial.seed, trial.config, None, trial.recorder)[0])
+        calibrator.next()
+    assert few.samples.nbytes <= 30_000 < many.samples.nbytes
+
+
+def test_branches_that_are_not_always_there_are_left_out():
+    recorder = Recorder(1)
+    run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+    for i, sigma in enumerate(SIGMAS[:-1]):
+        toys.evaluate(run, BLOCKS, sigma, torch.randn(1, TOKENS, WIDTH), [("cond", "uncond") if i % 2 else ("cond",)])
+    run.finish()
+    assert recorder.samples().states[0, 3].shape == (STEPS, TOKENS, WIDTH)
+
+
+def test_recorded_are_inputs_and_residuals_of_blocks_and_of_all_of_them():
+    recorder, x = Recorder(1), torch.zeros(1, TOKENS, WIDTH)
+    blocks = [toys.add(1.0), toys.add(2.0)]  # which write into their input
+    run = Run(settings(rule="interval", interval=1), NAMES[:2], [(0, 1)], SIGMAS, recorder=recorder)
+    for sigma in SIGMAS[:-1]:
+        toys.evaluate(run, blocks, sigma, x.clone())
+    run.finish()
+    samples = recorder.samples()
+    assert samples.states[0, 0].abs().max() == 0
+    assert (samples.states[1, 1] == 1).all()
+    assert (samples.residuals[0, 1] == 3).all()
+    state, residual = samples.span(0, 1)
+    assert (state.abs().max(), residual.min(), residual.max()) == (0, 3, 3)
+
+
+def test_runs_with_other_steps_are_not_mixed_in():
+    recorder = Recorder(2)
+    for stop in (STEPS, STEPS - 2):
+        run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+        for sigma in SIGMAS[:stop]:
+            toys.evaluate(run, BLOCKS, sigma, torch.randn(1, TOKENS, WIDTH))
+        run.finish()
+    assert recorder.notes == ["A run took other steps than the first one and was not used."]
+    assert set(recorder.samples().runs[0, 3].tolist()) == {0}
+
+
+@pytest.mark.parametrize(("runs", "speed"), [(0, 2.0), (4, 1.0)])
+def test_impossible_wishes_are_refused(runs, speed):
+    with pytest.raises(CalibrationError, match=f"There are {runs} runs and a target_speedup of {speed:g}"):
+        Calibrator(runs, speed)
+
+
+def test_a_model_that_nothing_is_known_of_cannot_be_calibrated():
+    calibrator = Calibrator(1, 2.0)
+    calibrator.take(calibrator.next(), torch.zeros(1))
+    with pytest.raises(CalibrationError, match="Nothing was recorded"):
+        calibrator.next()
+
+
+def test_too_few_steps_are_refused():
+    calibrator = Calibrator(1, 2.0)
+    trial = calibrator.next()
+    run = Run(trial.config, NAMES, [(0, 3)], [1.0, 0.5, 0.0], recorder=trial.recorder)
+    for sigma in (1.0, 0.5):
+        toys.evaluate(run, BLOCKS, sigma, torch.randn(1, TOKENS, WIDTH))
+    run.finish()
+    calibrator.take(trial, torch.zeros(1))
+    with pytest.raises(CalibrationError, match="A run has 2 evaluations, but it takes 6"):
+        calibrator.next()
+
+
+def test_a_profile_before_the_end_is_refused():
+    with pytest.raises(CalibrationError, match="did not come to its end"):
+        Calibrator(4, 2.0).profile("toy")
+
+
+def test_forecasts_of_the_profile_are_used_and_reuse_takes_their_place(calibrator):
+    profile = calibrator.profile("toy")
+    with_them, _ = off_by(settings(rule="schedule"), profile)
+    without, _ = off_by(settings(rule="schedule", forecast=REUSE, predictor="extrapolate"), profile)
+    assert with_them < without
