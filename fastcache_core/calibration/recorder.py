@@ -85,12 +85,16 @@ class Recorder:
         self._now: dict[Hashable, _Branch] = {}
         self._sigmas: list[float] = []
         self._chosen: tuple[Tensor, int] | None = None
+        self._length = 0  # of what these tokens are chosen from
         self._entered: Tensor | None = None
 
     def entering(self, call: BlockCall, branches: int) -> None:
         """A block is about to be computed; it may write into what it is given."""
         if self._chosen is None:
-            self._chosen = self._choose(call, branches)
+            self._chosen, self._length = self._choose(call, branches), call.tokens.shape[1]
+        self._entered = None
+        if call.tokens.shape[1] != self._length:
+            return  # an area of the picture, or the last window of a long sound: it has not got all these tokens
         tokens, few = self._chosen
         ends = call.index in (0, len(self._names) - 1)
         self._entered = self._of(call.tokens, tokens if ends else tokens[:few])

@@ -159,6 +159,15 @@ def test_masks_and_denoise_count(server):
     assert max(profile(server, masked, "masked").schedule.sigmas) == pytest.approx(0.6, abs=0.05)
 
 
+def test_areas_of_different_size_are_no_obstacle(server):
+    areas = calibration(small(seed=17))
+    areas["left"] = node("ConditioningSetAreaPercentage", conditioning=["positive", 0], width=0.5, height=1.0, x=0.0,
+                         y=0.0, strength=1.0)  # fmt: skip
+    areas["both"] = node("ConditioningCombine", conditioning_1=["positive", 0], conditioning_2=["left", 0])
+    areas["calibrate"]["inputs"]["positive"] = ["both", 0]
+    assert profile(server, areas, "areas").schedule.work < 0.7
+
+
 def test_a_toy_of_another_family(server):
     learned = profile(server, calibration(toy_graph("flux", steps=STEPS)), "toy")
     assert learned.family == "flux" and learned.schedule is not None
