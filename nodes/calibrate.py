@@ -12,6 +12,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..fastcache_core.calibration.calibrator import Calibrator
+from ..fastcache_core.calibration.recorder import BUDGET
 from ..fastcache_core.profile import Profile
 from .blocks import blocks_of
 from .fingerprint import fingerprint, graph_before
@@ -176,6 +177,7 @@ class Unfinished:
             return self.calibrator
         if self.calibrator is not None:
             log.info("FastCache Calibrate: inputs have changed, so what was interrupted before begins anew.")
+        log.info("FastCache Calibrate: what is recorded takes at most %d MB of system memory.", BUDGET // 2**20)
         self.key, self.calibrator = key, begin()
         return self.calibrator
 
