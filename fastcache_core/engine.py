@@ -83,6 +83,7 @@ class Run:
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
         self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
+        self.report.run["explained"] = profile and profile.scores.get("explained")
         self.report_cut()
         self.report.own_thresholds = self.decider.thresholds
         for problem in self.decider.problems:

@@ -136,11 +136,12 @@ class Recorder:
         return all(len(kept[stack]) == len(self._sigmas) for kept in (branch.states, branch.outputs))
 
     def samples(self) -> Samples | None:
-        """Everything that was recorded; None where nothing was."""
-        if not self._kept:
+        """Hands over everything that was recorded; None where nothing was."""
+        recorded, self._kept = self._kept, []
+        if not recorded:
             return None
         states, outputs, runs = defaultdict(list), defaultdict(list), defaultdict(list)
-        for run, branches in self._kept:
+        for run, branches in recorded:
             for branch in branches.values():
                 for key, kept in branch.states.items():
                     if len(kept) == len(branch.outputs[key]) == len(self.sigmas):
