@@ -32,7 +32,7 @@ from .profile import Profile
 from .report import Report
 from .safety import Safety
 from .signals import relative_change
-from .sites import Cut, Site, level_of
+from .sites import Cut, Site, level_of, spans
 from .state import Branch, RunState
 from .tokens import gather_tokens, scatter_tokens
 
@@ -83,6 +83,7 @@ class Run:
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
         self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
+        self.report.run["explained"] = profile and profile.scores.get("explained")
         self.report_cut()
         self.report.own_thresholds = self.decider.thresholds
         for problem in self.decider.problems:
@@ -109,7 +110,7 @@ class Run:
         self.observer: Callable[[int, Report], None] | None = None
         self.recorder = recorder
         if recorder is not None:
-            recorder.begin_run(blocks, len(self.decider.schedule))
+            recorder.begin_run(blocks, len(self.decider.schedule), [span for each in lists for span in spans(*each)])
 
     # The host calls these, from the outside in.
 

@@ -28,7 +28,7 @@ from ..profile import Profile
 from ..schedule import Schedule
 from .curves import fit_curves
 from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
-from .recorder import BUDGET, Recorder, Samples
+from .recorder import BUDGET, Range, Recorder, Samples
 from .schedules import change_table
 from .search import Mask, MaskSearch, greedy_blocks
 
@@ -36,7 +36,7 @@ IMAGE = "image"  # the stream of a whole stack
 MOST_GAP = 8
 LEAST_EVALUATIONS = 6
 COMPARED = 2  # runs that every tried mask is compared on
-FULL_WIDTH = 1024  # up to which single blocks get full matrices
+DENSE_WIDTH = 1024  # up to which spans and single blocks may get matrices
 # Settings of runs that are recorded, which compute everything, and of those that try a mask.
 RECORDED = FastCacheConfig(BlockCacheConfig(rule="interval", interval=1, min_steps=1))
 TRIED = FastCacheConfig(BlockCacheConfig(rule="schedule", min_steps=1))
@@ -86,7 +86,7 @@ class Calibrator:
         self._queue: deque[_Candidate] = deque()
         self._known: dict[Mask, _Candidate] = {}
         self._best: _Candidate | None = None
-        self._maps: dict[tuple[int, int], FittedMap] = {}
+        self._maps: dict[Range, FittedMap] = {}
         self._search: MaskSearch | None = None
 
     @property
@@ -166,16 +166,21 @@ class Calibrator:
         key = self.samples.stack
         return self.samples.states[key], self.samples.residuals[key]
 
-    def _linear(self, key: tuple[int, int]) -> LinearMap | None:
+    def _linear(self, key: Range) -> LinearMap | None:
         return self._maps[key].linear if key in self._maps else None
 
     def _fit_maps(self) -> None:
-        """One for all blocks together, and one for each."""
-        for key, states in self.samples.states.items():
-            full = key == self.samples.stack or self.samples.width <= FULL_WIDTH
-            found = fit_map(states, self.samples.residuals[key], self.samples.runs[key], full=full)
-            if found is not None:
-                self._maps[key] = found
+        """One for all blocks together, for each span, and for each block."""
+        stack = self.samples.stack
+        for key in dict.fromkeys([stack, *self.recorder.spans, *self._single()]):
+            kept = self.samples.span(*key)
+            if kept is not None:
+                dense = key == stack or self.samples.width <= DENSE_WIDTH
+                found = fit_map(*kept, self.samples.runs[stack if key == stack else (key[0], key[0])], dense=dense)
+                self._maps |= {key: found} if found else {}
+
+    def _single(self) -> list[Range]:
+        return [(block, block) for block in range(len(self.samples.blocks))]
 
     def _candidate(self, mask: Mask) -> _Candidate:
         if mask not in self._known:
@@ -192,11 +197,10 @@ class Calibrator:
 
     def _changes(self) -> Tensor | None:
         """The change table of single blocks, where they were recorded."""
-        ranges = [(block, block) for block in range(len(self.samples.blocks))]
-        if not all(key in self.samples.residuals for key in ranges):
+        if not all(key in self.samples.residuals for key in self._single()):
             return None
         gap = min(MOST_GAP, len(self.samples.sigmas) - 1)
-        return torch.stack([change_table(self.samples.residuals[key], gap) for key in ranges])
+        return torch.stack([change_table(self.samples.residuals[key], gap) for key in self._single()])
 
     # What comes of it.
 
@@ -225,15 +229,14 @@ class Calibrator:
         """What rules of published methods look up."""
         return {"changes": self._changes(), "curves": fit_curves(*self._stack(), self.samples.sigmas)}
 
-    def _streams(self, key: tuple[int, int]) -> list[str]:
+    def _streams(self, key: Range) -> list[str]:
         """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""
         if key == self.samples.stack:
             return [IMAGE]
         return [self.recorder.streams[key[0]]]
 
     def _scores(self) -> dict[str, float | list[float]]:
-        blocks = [(block, block) for block in range(len(self.samples.blocks))]
-        explained = [self._maps[key].explained if key in self._maps else 0.0 for key in blocks]
+        explained = [self._maps[key].explained if key in self._maps else 0.0 for key in self._single()]
         stack = self._maps.get(self.samples.stack)
         return {
             "explained": explained,

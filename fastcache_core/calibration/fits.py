@@ -6,6 +6,7 @@ All are pure functions. states, residuals: [E, tokens, width], of evaluations at
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ..linear import Full, LinearMap, LowRank, PerChannel
 from ..predictors import REUSE, Forecast, History
+from ..signals import TINY
 
 GAPS = (1, 2, 3)  # evaluations over which a prediction has to bridge
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # as parts of the mean square of the channels' changes
@@ -20,7 +22,7 @@ WORTH = 0.02  # explained variance that a dearer kind of map must add
 LEAST_EXPLAINED = 0.02
 HELD_OUT = 0.25
 FACTOR_RIDGE = 1e-3
-NOTHING = 1e-10
+NOTHING = 1e-10  # of a squared norm: rounding
 
 
 class FittedMap(NamedTuple):
@@ -38,72 +40,93 @@ def increments(states: Tensor, residuals: Tensor) -> Iterator[tuple[Tensor, Tens
             yield states[end] - states[end - gap], residuals[end] - residuals[end - gap]
 
 
-def fit_map(states: Tensor, residuals: Tensor, runs: Tensor, rank: int = 64, full: bool = True) -> FittedMap | None:
+def fit_map(states: Tensor, residuals: Tensor, runs: Tensor, rank: int = 64, dense: bool = True) -> FittedMap | None:
     """The linear map A of r - r_a = A (h - h_a) that explains most of the change in runs it was not fitted on.
 
-    Ridge regression towards zero on increments, per channel, of a rank (reduced-rank regression) and full; ridge and
+    Ridge regression towards zero on increments, per channel, full, and of a rank (reduced-rank regression); ridge and
     kind by held-out error, a cheaper kind where a dearer one adds nothing worth it; then once more on everything. runs
-    [tokens]: which run each token is from. None where no map explains anything. full: whether that kind may be chosen.
+    [tokens]: which run each token is from. dense: whether other kinds than per channel are tried, which takes time and
+    memory that grow with the width. None where no map explains anything.
     """
     held = runs >= runs.max() + 1 - max(1, round(HELD_OUT * (int(runs.max()) + 1)))
     if held.all() or not held.any():  # a single run: its later half of tokens
         held = torch.arange(len(runs)) >= len(runs) // 2
-    fitted, test = _Moments.of(states[:, ~held], residuals[:, ~held]), _Moments.of(states[:, held], residuals[:, held])
-    width = states.shape[-1]
-    kinds = {"per_channel": 0, "low_rank": min(rank, width // 2), **({"full": width} if full else {})}
-    best: tuple[str, float, float] | None = None
-    for kind, r in kinds.items():
-        score, ridge = max((test.explained(fitted.solved(kind, r, ridge)), ridge) for ridge in RIDGES)
-        if score > (LEAST_EXPLAINED if best is None else best[1] + WORTH):
-            best = kind, score, ridge
-    if best is None:
-        return None
-    kind, score, ridge = best
-    return FittedMap((fitted + test).linear(kind, kinds[kind], ridge), score, ridge)
+    moments = Dense if dense else Diagonal
+    fitted, test = (moments.of(states[:, part], residuals[:, part]) for part in (~held, held))
+
+    def best(kind: str, ridges: Sequence[float] = RIDGES) -> tuple[float, float, str]:
+        return max((test.explained(fitted.solved(kind, rank, ridge)), ridge, kind) for ridge in ridges)
+
+    found = [best("per_channel")]
+    if dense:
+        full = best("full")
+        found += [best("low_rank", [full[1]]), full]  # its directions are the full one's, at the same ridge
+    chosen = (LEAST_EXPLAINED - WORTH, 0.0, "")
+    for dearer in found:
+        chosen = dearer if dearer[0] > chosen[0] + WORTH else chosen
+    score, ridge, kind = chosen
+    return FittedMap((fitted + test).linear(kind, rank, ridge), score, ridge) if kind else None
 
 
-class _Moments(NamedTuple):
-    """Sums over increments: dh^T dh and dh^T dr, [width, width], and |dr|^2."""
+@dataclass(frozen=True)
+class Diagonal:
+    """Sums over increments, channel by channel: dh dh and dh dr, [width], and |dr|^2."""
 
     squares: Tensor
     products: Tensor
     total: float
 
     @classmethod
-    def of(cls, states: Tensor, residuals: Tensor) -> _Moments:
-        width = states.shape[-1]
-        squares, products, total = torch.zeros(width, width).double(), torch.zeros(width, width).double(), 0.0
-        for dh, dr in increments(states, residuals):
-            squares += (dh.T @ dh).double()
-            products += (dh.T @ dr).double()
-            total += float(dr.double().square().sum())
-        return cls(squares, products, total)
+    def of(cls, states: Tensor, residuals: Tensor) -> Diagonal:
+        sums = [cls._sums(dh, dr) for dh, dr in increments(states, residuals)]
+        total = sum(float(dr.double().square().sum()) for _, dr in increments(states, residuals))
+        return cls(sum(squares for squares, _ in sums), sum(products for _, products in sums), total)
 
-    def __add__(self, other: _Moments) -> _Moments:
-        return _Moments(*(a + b for a, b in zip(self, other, strict=True)))
+    @staticmethod
+    def _sums(dh: Tensor, dr: Tensor) -> tuple[Tensor, Tensor]:
+        return (dh * dh).sum(dim=0).double(), (dh * dr).sum(dim=0).double()
+
+    def __add__(self, other: Diagonal) -> Diagonal:
+        sums = self.squares + other.squares, self.products + other.products, self.total + other.total
+        return type(self)(*sums)
 
     def solved(self, kind: str, rank: int, ridge: float) -> Tensor:
-        """The matrix W of dr ~ dh W, [width, width]."""
+        """Factors w of dr ~ w dh."""
+        return self.products / (self.squares + ridge * self.squares.mean() + TINY)
+
+    def explained(self, factors: Tensor) -> float:
+        """1 - |dr - w dh|^2 / |dr|^2."""
+        return float((2 * factors * self.products - factors**2 * self.squares).sum()) / (self.total + TINY)
+
+    def linear(self, kind: str, rank: int, ridge: float) -> LinearMap:
+        return PerChannel(self.solved(kind, rank, ridge).float())
+
+
+class Dense(Diagonal):
+    """The same over all pairs of channels: dh^T dh and dh^T dr, [width, width]."""
+
+    @staticmethod
+    def _sums(dh: Tensor, dr: Tensor) -> tuple[Tensor, Tensor]:
+        return (dh.T @ dh).double(), (dh.T @ dr).double()
+
+    def solved(self, kind: str, rank: int, ridge: float) -> Tensor:
+        """The matrix W of dr ~ dh W."""
         diagonal = self.squares.diagonal()
-        pull = ridge * diagonal.mean() + 1e-12
+        pull = ridge * diagonal.mean() + TINY
         if kind == "per_channel":
             return torch.diag(self.products.diagonal() / (diagonal + pull))
         regularised = self.squares + pull * torch.eye(len(diagonal)).double()
         matrix = torch.linalg.solve(regularised, self.products)
         if kind == "full":
             return matrix
-        # Reduced-rank regression (Izenman 1975): the best directions of what the full map predicts.
-        axes = self._axes(matrix, regularised, rank)
+        # Reduced-rank regression (Izenman 1975): the directions that matter most in what the full map predicts.
+        axes = torch.linalg.eigh(matrix.T @ regularised @ matrix).eigenvectors[:, -self._rank(rank) :]
         return matrix @ axes @ axes.T
-
-    @staticmethod
-    def _axes(matrix: Tensor, regularised: Tensor, rank: int) -> Tensor:
-        return torch.linalg.eigh(matrix.T @ regularised @ matrix).eigenvectors[:, -max(1, rank) :]
 
     def explained(self, matrix: Tensor) -> float:
         """1 - |dr - dh W|^2 / |dr|^2."""
         gained = 2 * (matrix * self.products).sum() - (matrix * (self.squares @ matrix)).sum()
-        return float(gained) / (self.total + 1e-12)
+        return float(gained) / (self.total + TINY)
 
     def linear(self, kind: str, rank: int, ridge: float) -> LinearMap:
         matrix = self.solved(kind, rank, ridge)
@@ -111,9 +134,12 @@ class _Moments(NamedTuple):
             return PerChannel(matrix.diagonal().float().clone())
         if kind == "full":
             return Full(matrix.T.float().contiguous())
-        u, s, v = torch.linalg.svd(matrix)
-        root = s[:rank].sqrt()
-        return LowRank((v[:rank].T * root).float().contiguous(), (u[:, :rank] * root).T.float().contiguous())
+        u, s, v = (part[..., : self._rank(rank)] for part in torch.svd(matrix))
+        return LowRank((v * s.sqrt()).float().contiguous(), (u * s.sqrt()).T.float().contiguous())
+
+    def _rank(self, wanted: int) -> int:
+        """No more than half the width, above which a full matrix is cheaper."""
+        return max(1, min(wanted, len(self.squares) // 2))
 
 
 def left_over(states: Tensor, residuals: Tensor, linear: LinearMap | None) -> Tensor:
@@ -150,7 +176,7 @@ def fit_factors(rest: Tensor, residuals: Tensor, sigmas: Sequence[float], comput
         found = _least_squares(terms, q - reused, float(q.double().square().sum()))
         left = q - reused - sum(factor * term for factor, term in zip(found, terms, strict=True))
         factors.append(found)
-        errors.append(float(left.norm() / (r.norm() + 1e-12)))
+        errors.append(float(left.norm() / (r.norm() + TINY)))
     return FittedFactors(factors, errors)
 
 

@@ -76,12 +76,12 @@ class Recorder:
         self.notes: list[str] = []
         self.streams: dict[int, str] = {}  # which one holds the image tokens, by block
         self._kept: list[tuple[int, dict[Hashable, _Branch]]] = []
-        self._steps = 1
+        self.spans: list[Range] = []
         self.begin_run([], 1)
 
-    def begin_run(self, blocks: Sequence[str], steps: int) -> None:
-        """A run starts; what was recorded of one that did not end is forgotten."""
-        self._steps, self._names = max(1, steps), list(blocks)
+    def begin_run(self, blocks: Sequence[str], steps: int, spans: Sequence[Range] = ()) -> None:
+        """A run starts, over blocks that may be predicted in these spans; one that did not end is forgotten."""
+        self.spans, self._steps, self._names = list(spans), max(1, steps), list(blocks)
         self._now: dict[Hashable, _Branch] = {}
         self._sigmas: list[float] = []
         self._chosen: tuple[Tensor, int] | None = None
@@ -140,11 +140,12 @@ class Recorder:
         return all(len(kept[stack]) == len(self._sigmas) for kept in (branch.states, branch.outputs))
 
     def samples(self) -> Samples | None:
-        """Everything that was recorded; None where nothing was."""
-        if not self._kept:
+        """Hands over everything that was recorded; None where nothing was."""
+        recorded, self._kept = self._kept, []
+        if not recorded:
             return None
         states, outputs, runs = defaultdict(list), defaultdict(list), defaultdict(list)
-        for run, branches in self._kept:
+        for run, branches in recorded:
             for branch in branches.values():
                 for key, kept in branch.states.items():
                     if len(kept) == len(branch.outputs[key]) == len(self.sigmas):

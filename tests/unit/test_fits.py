@@ -45,7 +45,7 @@ def test_a_full_matrix_is_found_and_may_be_forbidden():
     found = fit_map(states, residuals, RUNS, rank=2)
     assert isinstance(found.linear, Full)
     torch.testing.assert_close(found.linear.matrix, matrix, atol=0.02, rtol=0.02)
-    assert not isinstance(fit_map(states, residuals, RUNS, rank=2, full=False).linear, Full)
+    assert not isinstance(fit_map(states, residuals, RUNS, rank=2, dense=False).linear, Full)
 
 
 @pytest.mark.parametrize("runs", [RUNS, torch.zeros(TOKENS, dtype=torch.long)])
