@@ -4,6 +4,7 @@
     python3 dev.py demo                   run the demo in a real ComfyUI
     python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
     python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest
+    python3 dev.py bench                  measure every published method on the demo's model, for docs/methods.md
     python3 dev.py conformance [JSON ...] try every model family; JSON: out/conformance.json of other ComfyUI versions
 
 Every command first sets up what is missing. COMFYUI_PATH names a ComfyUI checkout to use instead of the downloaded
@@ -80,6 +81,12 @@ def demo(arguments: list[str]) -> int:
     return run([str(installation.python), "demo/demo.py", *arguments], environment(installation))
 
 
+def bench(arguments: list[str]) -> int:
+    """Measure every preset in a real ComfyUI, and write the table of docs/methods.md."""
+    installation = ensure()
+    return run([str(installation.python), "benchmarks/methods.py", *arguments], environment(installation))
+
+
 def conformance(arguments: list[str]) -> int:
     """Try toy models of every family in a real ComfyUI, and write a table of what works."""
     installation = ensure()
@@ -125,7 +132,7 @@ def test(arguments: list[str]) -> int:
     return run([str(installation.python), "-m", "pytest", f"tests/{suite}".rstrip("/"), *rest], variables)
 
 
-COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test, "conformance": conformance}
+COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test, "bench": bench, "conformance": conformance}
 
 
 def main(arguments: list[str]) -> int:

@@ -1,10 +1,8 @@
 """Sample the demo's images with every preset in a real ComfyUI, and write the table of docs/methods.md.
 
-    python3 benchmarks/methods.py
-
-finds ComfyUI as the demo does (demo/demo.py). Each method's knob is turned until about half of the work is computed, so
-that rows can be compared; what simply fewer steps give for the same work stands beside it. Profiles are made by
-FastCache Calibrate from prompts and seeds that are not measured with.
+Run it through `python3 dev.py bench`, which sets everything up. Each method's knob is turned until about half of the
+work is computed, so that rows can be compared; what simply fewer steps give for the same work stands beside it.
+Profiles are made by FastCache Calibrate from prompts and seeds that are not measured with.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ DOCUMENT, MARKER = ROOT / "docs" / "methods.md", "<!-- numbers -->"
 PROFILE = "methods_benchmark"
 CALIBRATION_PROMPTS = ("blue dress", "red bag", "green coat", "cyan trousers", "white t-shirt", "orange pullover",
                        "magenta boot", "yellow sneaker")  # fmt: skip
-CALIBRATION_SEED, RUNS = 1000, 4
+CALIBRATION_SEED, RUNS = 1000, 16
 WORK = 0.5
 HALVINGS = 6  # of the range of a threshold
 LOWEST, HIGHEST = 1e-3, 10.0
@@ -38,20 +36,19 @@ LOWEST, HIGHEST = 1e-3, 10.0
 
 @dataclass
 class Row:
-    """One method at one strength: work, mean and smallest PSNR in dB, and the PSNR of fewer steps at that work."""
+    """One method with its knob: work, mean and smallest PSNR in dB, and the PSNR of fewer steps at that work."""
 
     method: str
-    strength: float
+    knob: str
     work: float
     decibels: float
     worst: float
     fewer: float
 
     def cells(self) -> str:
-        knob = PRESETS[self.method].knob.replace("_", " ")
         gain = self.decibels - self.fewer
         return (
-            f"| {self.method} | {knob} {self.strength:.3g} | {self.work:.0%} | {self.decibels:.1f} dB | "
+            f"| {self.method} | {self.knob} | {self.work:.0%} | {self.decibels:.1f} dB | "
             f"{self.worst:.1f} dB | {self.fewer:.1f} dB | {gain:+.1f} dB |"
         )
 
@@ -78,12 +75,17 @@ class Bench:
         return (1 - part) * self.fewer_steps(low) + part * self.fewer_steps(low + 1)
 
     def graph(self, seed: int, method: str, strength: float) -> Graph:
-        graph = demo_graph(seed, fastcache=self.settings)
+        needs = PRESETS[method].needs or PRESETS[method].blocks.predictor == "linear"
+        graph = self.calibrated(seed) if needs else demo_graph(seed, fastcache=self.settings)
         graph["preset"] = node("FastCachePreset", method=method, strength=strength)
         graph["fastcache"]["inputs"] |= {"block_cache": ["preset", 0], "token_selector": ["preset", 1]}
-        if PRESETS[method].needs or PRESETS[method].blocks.predictor == "linear":
-            graph["profile"] = node("FastCacheLoadProfile", name=f"{PROFILE}.safetensors")
-            graph["fastcache"]["inputs"]["profile"] = ["profile", 0]
+        return graph
+
+    def calibrated(self, seed: int) -> Graph:
+        """With a profile and nothing else."""
+        graph = demo_graph(seed, fastcache=self.settings)
+        graph["profile"] = node("FastCacheLoadProfile", name=f"{PROFILE}.safetensors")
+        graph["fastcache"]["inputs"]["profile"] = ["profile", 0]
         return graph
 
     def work(self, run: Sampled) -> float:
@@ -95,9 +97,16 @@ class Bench:
 
     def row(self, method: str) -> Row:
         strength = strength_for(method, lambda strength: self.work_at(method, strength))
-        runs = [sample(self.server, self.graph(seed, method, strength)) for seed in SEEDS]
+        knob = f"{PRESETS[method].knob.replace('_', ' ')} {strength:.3g}"
+        return self._measured(method, knob, lambda seed: self.graph(seed, method, strength))
+
+    def calibrated_row(self) -> Row:
+        return self._measured("**FastCache with a profile**", f"target speedup {1 / WORK:g}", self.calibrated)
+
+    def _measured(self, method: str, knob: str, graph_of: Callable[[int], Graph]) -> Row:
+        runs = [sample(self.server, graph_of(seed)) for seed in SEEDS]
         work = mean(map(self.work, runs))
-        return Row(method, strength, work, *quality(runs, self.references), self.fewer(work))
+        return Row(method, knob, work, *quality(runs, self.references), self.fewer(work))
 
 
 def strength_for(method: str, work_at: Callable[[float], float]) -> float:
@@ -157,7 +166,8 @@ def main() -> None:
         with ComfyServer.from_environment() as server:
             print("Calibrating ...", flush=True)
             calibrate(server)
-            bench, rows = Bench(server), []
+            bench = Bench(server)
+            rows = [bench.calibrated_row()]
             for method, number in zip(PRESETS, itertools.count(1)):
                 rows.append(bench.row(method))
                 print(f"{number} of {len(PRESETS)}: {rows[-1].cells()}", flush=True)

@@ -209,7 +209,7 @@ def test_wrong_port_is_refused(value: str) -> None:
 
 def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert dev.main(["tset"]) == 2
-    assert "no command 'tset'. There are: setup, demo, serve, test, conformance." in capsys.readouterr().err
+    assert "no command 'tset'. There are: setup, demo, serve, test, bench, conformance." in capsys.readouterr().err
 
 
 def test_error_is_one_sentence_and_exit_code_1(
