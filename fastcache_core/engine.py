@@ -21,6 +21,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
+from .calibration.part_recorder import PartRecorder
 from .calibration.recorder import Recorder
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
@@ -70,7 +71,7 @@ class Run:
         profile: Profile | None = None,
         joined: bool = True,
         defaults: Defaults | None = None,
-        recorder: Recorder | None = None,
+        recorder: Recorder | PartRecorder | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
         self.config = config = config.completed(defaults)

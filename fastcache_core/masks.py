@@ -1,7 +1,7 @@
 """What a rule needs of a profile: the mask that a run follows, and what is missing, in a sentence.
 
-A profile knows of blocks. Where a run is about their sub-layers, `attention 3` and `mlp 3` are what the profile says of
-block 3, and `double_mlp 0` what it says of `double 0`.
+A profile knows of blocks, and may know how their sub-layers change. Where it does not, or is followed as it is,
+`attention 3` and `mlp 3` are what it says of block 3, and `double_mlp 0` what it says of `double 0`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,22 @@ def mask_of(config: BlockCacheConfig, profile: Profile | None, names: Sequence[s
     """The mask for a run over blocks (or sub-layers) of these names; None where none is followed, or none is there."""
     if config.rule != "schedule" or what_is_missing(config, profile) is not None:
         return None
+    table = part_table(profile, names)
     places = [place_of(name, profile.blocks) for name in names]
     if None in places:
         return None
     if config.mask == "profile":
         rows = [[row[place] for place in places] for row in profile.schedule.computed]
         return Schedule(profile.schedule.sigmas, rows, profile.schedule.factors)
-    table = profile.changes[torch.tensor(places)].float()
+    table = profile.changes[torch.tensor(places)].float() if table is None else table
     return Schedule(sigmas_of(profile), MAKERS[config.mask](table, names, config))
+
+
+def part_table(profile: Profile, names: Sequence[str]) -> torch.Tensor | None:
+    """The change table of a run's sub-layers, where they were recorded themselves."""
+    if not profile.parts or not set(names) <= set(profile.parts):
+        return None
+    return profile.part_changes[torch.tensor([profile.parts.index(name) for name in names])].float()
 
 
 def sigmas_of(profile: Profile) -> list[float] | None:

@@ -7,11 +7,11 @@ The safetensors metadata hold one key, `fastcache`, with everything but the maps
      "schedule": {"sigmas": [1.0, ...], "computed": [[1, 1, ...], ...], "factors": [[0.8, 0.3], ...] or null} or null,
      "block_thresholds": text or null,
      "curves": {"sigmas": [1.0, ...], "values": {"ratio": [...]}, "coefficients": {"name": [...]}} or null,
-     "scores": {"explained": [0.6, ...]}}
+     "scores": {"explained": [0.6, ...]}, "parts": ["attention 0", ...]}
 
 The tensors are those of the maps (linear.py), named `linear.3-3.img.scale`, `linear.0-15.img.up`: first and last block
-of what is predicted at once, the stream, the map's tensor; and `changes`, the change table, if there is one. Files come
-from strangers, so everything is checked, and nothing in them is executed.
+of what is predicted at once, the stream, the map's tensor; and `changes` and `part_changes`, if there are any. Files
+come from strangers, so everything is checked, and nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ from .schedule import Schedule
 SCHEMA, VERSION = "fastcache.profile", 1
 KEY = "fastcache"  # the one metadata key
 DTYPES = ("F16", "BF16", "F32")  # as safetensors calls them
-AS_IT_IS = ("family", "width", "blocks", "made_for", "block_thresholds", "scores")  # entries that are JSON already
+# Entries that are JSON already.
+AS_IT_IS = ("family", "width", "blocks", "made_for", "block_thresholds", "scores", "parts")
 ENTRIES = {"schema", "linear", "schedule", "curves", *AS_IT_IS}
-CHANGES = "changes"  # the tensor's name
+TABLES = ("changes", "part_changes")  # names of tensors that are no maps
 AGAIN = "Fetch the file again, or calibrate again."
 
 # `0-15.img`. Numbers without leading zeros and streams without dots: one name for one range.
@@ -65,7 +66,8 @@ class Profile:
     linear: a map per (first block, last block, stream), the indices of the blocks predicted at once and the stream's
     name, such as (0, 15, "img"). schedule: which blocks to compute when. block_thresholds: kept as they are. curves:
     numbers along the schedule. changes [blocks, evaluations, gap]: mean |y[e + g] - y[e]| / mean |y[e]| of what each
-    block adds at evaluation e, g = 1, 2, ...; 0 beyond the end. scores: measured at calibration, for people.
+    block adds at evaluation e, g = 1, 2, ...; 0 beyond the end. parts, part_changes: names of the blocks' attention and
+    MLP modules, and the same of what these return. scores: measured at calibration, for people.
     """
 
     family: str
@@ -78,13 +80,15 @@ class Profile:
     curves: Curves | None = None
     changes: Tensor | None = None
     scores: dict[str, float | list[float]] = field(default_factory=dict)
+    parts: list[str] = field(default_factory=list)
+    part_changes: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not _is_name(self.family):
             raise ProfileError(f"The family is {short(self.family)}, but it must be a name.")
         if type(self.width) is not int or self.width < 1:
             raise ProfileError(f"The width is {short(self.width)}, but it must be a whole number from 1.")
-        _check_blocks(self.blocks)
+        _check_names("blocks", self.blocks)
         _check_made_for(self.made_for)
         for key, linear in self.linear.items():
             _check_range(key, len(self.blocks))
@@ -98,6 +102,9 @@ class Profile:
             _check_curves(self.curves)
         if self.changes is not None:
             _check_changes(self.changes, len(self.blocks))
+        if self.parts or self.part_changes is not None:
+            _check_names("parts", self.parts)
+            _check_changes(self.part_changes, len(self.parts))
         _check_numbers("scores", self.scores)
 
     def why_not(self, family: str, blocks: Sequence[str], width: int) -> str | None:
@@ -152,7 +159,7 @@ class Profile:
                 "linear": _read_maps(file, header["linear"]),
                 "schedule": _read_part("schedule", Schedule, header["schedule"]),
                 "curves": _read_part("curves", Curves, header["curves"]),
-                "changes": _read_tensor(file, CHANGES) if CHANGES in file.keys() else None,  # noqa: SIM118
+                **{name: _read_tensor(file, name) for name in TABLES if name in file.keys()},  # noqa: SIM118
             }
             return cls(**{name: header[name] for name in AS_IT_IS}, **learned)
         except ProfileError as error:
@@ -174,8 +181,7 @@ class Profile:
             for key, linear in self.linear.items()
             for name, tensor in linear.tensors().items()
         }
-        if self.changes is not None:
-            tensors[CHANGES] = self.changes
+        tensors |= {name: getattr(self, name) for name in TABLES if getattr(self, name) is not None}
         return {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
         }
@@ -218,12 +224,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _check_blocks(blocks: Any) -> None:
-    if not isinstance(blocks, list) or not blocks or not all(_is_name(name) for name in blocks):
-        raise ProfileError(f"The blocks are {short(blocks)}, but they must be a list of names.")
-    name, times = Counter(blocks).most_common(1)[0]
+def _check_names(what: str, names: Any) -> None:
+    if not isinstance(names, list) or not names or not all(_is_name(name) for name in names):
+        raise ProfileError(f"The {what} are {short(names)}, but they must be a list of names.")
+    name, times = Counter(names).most_common(1)[0]
     if times > 1:
-        raise ProfileError(f"The block {name!r} is listed {times} times, but names must differ.")
+        raise ProfileError(f"{name!r} is listed {times} times in the {what}, but names must differ.")
 
 
 def _check_made_for(made_for: Any) -> None:
@@ -374,7 +380,7 @@ def _read_maps(file: Any, kinds: Any) -> dict[RangeKey, LinearMap]:
         if not isinstance(kind, str) or kind not in KINDS:
             raise ProfileError(f"The map of {name!r} is {short(kind)}, but it must be one of: {', '.join(KINDS)}.")
     expected = {_tensor_name(name, part) for name, kind in kinds.items() for part in KINDS[kind].layout}
-    _check_entries("tensors", expected, set(file.keys()) - {CHANGES})
+    _check_entries("tensors", expected, set(file.keys()) - set(TABLES))
     return {_range_key(name): _read_map(file, name, KINDS[kind]) for name, kind in kinds.items()}
 
 

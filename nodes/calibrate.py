@@ -124,7 +124,9 @@ class FastCacheCalibrate(io.ComfyNode):
         graph = graph_before(cls.hidden.prompt, cls.hidden.unique_id)
         key = fingerprint([model if graph is None else (graph, model.patches), runs, target_speedup, widgets])
         plain = without_fastcache(model, "calibration samples without it")
-        calibrator = unfinished.taken_up(key, lambda: Calibrator(runs, target_speedup))
+        network = plain.model.diffusion_model
+        parts = bool(blocks_of(network).parts(network))
+        calibrator = unfinished.taken_up(key, lambda: Calibrator(runs, target_speedup, parts=parts))
         profile = calibrated(calibrator, Sampler(plain, **widgets), runs, target_speedup)
         unfinished.forget()
         summary = calibrator.summary()

@@ -28,6 +28,7 @@ from ..profile import Profile
 from ..schedule import Schedule
 from .curves import fit_curves
 from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
+from .part_recorder import PartRecorder
 from .recorder import BUDGET, Range, Recorder, Samples
 from .schedules import change_table
 from .search import Mask, MaskSearch, greedy_blocks
@@ -39,6 +40,7 @@ COMPARED = 2  # runs that every tried mask is compared on
 DENSE_WIDTH = 1024  # up to which spans and single blocks may get matrices
 # Settings of runs that are recorded, which compute everything, and of those that try a mask.
 RECORDED = FastCacheConfig(BlockCacheConfig(rule="interval", interval=1, min_steps=1))
+PARTS = FastCacheConfig(BlockCacheConfig(rule="interval", interval=1, min_steps=1, level="sublayer"))
 TRIED = FastCacheConfig(BlockCacheConfig(rule="schedule", min_steps=1))
 
 
@@ -54,7 +56,7 @@ class Trial:
     seed: int
     config: FastCacheConfig
     profile: Profile | None
-    recorder: Recorder | None
+    recorder: Recorder | PartRecorder | None
     why: str
 
 
@@ -70,16 +72,19 @@ class _Candidate:
 class Calibrator:
     """runs: how many uncached ones are recorded; as many more, or nearly, are spent on trying masks.
 
-    target_speedup: uncached over cached work of the blocks. budget: bytes of what is recorded.
+    target_speedup: uncached over cached work of the blocks. budget: bytes of what is recorded. parts: whether the
+    model's attention and MLP modules can be reached, which takes one run more.
     """
 
-    def __init__(self, runs: int, target_speedup: float, budget: int = BUDGET):
+    def __init__(self, runs: int, target_speedup: float, budget: int = BUDGET, parts: bool = False):
         if runs < 1 or target_speedup <= 1:
             raise CalibrationError(
                 f"There are {runs} runs and a target_speedup of {target_speedup:g}; it takes one run, and more than 1."
             )
         self.runs, self.target_speedup = runs, target_speedup
         self.recorder = Recorder(runs, budget)
+        self.parts = PartRecorder(budget) if parts else None
+        self._parts_left = int(parts)
         self.samples: Samples | None = None
         self.references: list[Tensor] = []
         self._recorded, self._tried, self._most = 0, 0, max(4, runs)
@@ -96,13 +101,17 @@ class Calibrator:
     @property
     def progress(self) -> tuple[int, int]:
         """Runs that were made, and all there will be at most."""
-        return self._recorded + self._tried, self.runs + self._most * self.compared
+        parts = int(self.parts is not None)
+        done = self._recorded + parts - self._parts_left + self._tried
+        return done, self.runs + parts + self._most * self.compared
 
     def next(self) -> Trial | None:
         """The run to make now; None when all is done. CalibrationError when nothing can be learned."""
         if self._recorded < self.runs:
             why = f"uncached run {self._recorded + 1} of {self.runs}"
             return Trial(self._recorded, RECORDED, None, self.recorder, why)
+        if self._parts_left:
+            return Trial(0, PARTS, None, self.parts, "uncached run, attention and MLPs")
         if self.samples is None:
             self._learn()
         if self._tried >= self._most * self.compared or not self._queue:
@@ -115,6 +124,9 @@ class Calibrator:
     def take(self, trial: Trial, latents: Tensor) -> None:
         """A trial was sampled to its end and gave these latents."""
         latents = latents.detach().double().cpu()
+        if trial.recorder is not None and trial.recorder is self.parts:
+            self._parts_left = 0
+            return
         if trial.recorder is not None:
             self._recorded += 1
             if len(self.references) < self.compared:
@@ -199,8 +211,11 @@ class Calibrator:
         """The change table of single blocks, where they were recorded."""
         if not all(key in self.samples.residuals for key in self._single()):
             return None
-        gap = min(MOST_GAP, len(self.samples.sigmas) - 1)
-        return torch.stack([change_table(self.samples.residuals[key], gap) for key in self._single()])
+        return torch.stack([change_table(self.samples.residuals[key], self._gap) for key in self._single()])
+
+    @property
+    def _gap(self) -> int:
+        return min(MOST_GAP, len(self.samples.sigmas) - 1)
 
     # What comes of it.
 
@@ -227,7 +242,10 @@ class Calibrator:
 
     def _measured(self) -> dict[str, Any]:
         """What rules of published methods look up."""
-        return {"changes": self._changes(), "curves": fit_curves(*self._stack(), self.samples.sigmas)}
+        measured = {"changes": self._changes(), "curves": fit_curves(*self._stack(), self.samples.sigmas)}
+        of_parts = self.parts and self.parts.changes(self._gap)
+        same = of_parts is not None and of_parts.shape[1] == len(self.samples.sigmas)
+        return measured | ({"parts": self.parts.names, "part_changes": of_parts} if same else {})
 
     def _streams(self, key: Range) -> list[str]:
         """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""

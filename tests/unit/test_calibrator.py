@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from fastcache_core.calibration.calibrator import CalibrationError, Calibrator
+from fastcache_core.calibration.part_recorder import PartRecorder
 from fastcache_core.calibration.recorder import Recorder
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig
 from fastcache_core.engine import Run
+from fastcache_core.masks import mask_of
 from fastcache_core.predictors import REUSE
 from fastcache_core.profile import Profile
 
@@ -183,6 +185,53 @@ def test_too_few_steps_are_refused():
     calibrator.take(trial, torch.zeros(1))
     with pytest.raises(CalibrationError, match="A run has 2 evaluations, but it takes 6"):
         calibrator.next()
+
+
+MODULES = ["attention 0", "attention 1", "mlp 0", "mlp 1"]
+
+
+def outputs_of(recorder, sizes, stop=STEPS):
+    """A run at the level sublayer whose modules return `sizes` [modules] * sigma."""
+    run = Run(settings(rule="interval", interval=1, level="sublayer"), MODULES, [(0, 3)], SIGMAS, recorder=recorder)
+    for sigma in SIGMAS[:stop]:
+        blocks = [toys.add(size * sigma) for size in sizes]
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond", "uncond"])
+        for index in (0, 2, 1, 3):  # as they are called, block by block
+            nothing = {"img": torch.zeros(2, TOKENS, WIDTH), "txt": torch.zeros(2, 1, WIDTH)}
+            run.run_block(toys.block_call(index, blocks[index], sigma, nothing))
+        run.end_evaluation()
+    if stop == STEPS:
+        run.finish()
+
+
+def test_what_attention_and_mlps_return_is_recorded_apart():
+    recorder = PartRecorder()
+    outputs_of(recorder, [1.0, 2.0, 0.0, -1.0], stop=3)  # interrupted
+    assert recorder.changes(2) is None
+    outputs_of(recorder, [1.0, 2.0, 0.0, -1.0])
+    table = recorder.changes(2)
+    assert table.shape == (4, STEPS, 2)
+    torch.testing.assert_close(table[0, 0], torch.tensor([1 / 16, 2 / 16]), rtol=1e-4, atol=1e-6)
+    assert (table[2] == 0).all() and torch.equal(table[0], table[1])
+
+
+def test_a_profile_of_parts_has_masks_of_their_own(tmp_path):
+    calibrator = Calibrator(2, 2.0, parts=True)
+    while (trial := calibrator.next()) is not None:
+        if trial.recorder is calibrator.parts:
+            outputs_of(trial.recorder, [1.0, 1.0, 0.0, 0.0])
+            calibrator.take(trial, torch.zeros(1))
+        else:
+            calibrator.take(trial, sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0])
+    calibrator.profile("toy").save(tmp_path / "parts.safetensors")
+    profile = Profile.load(tmp_path / "parts.safetensors")
+    assert profile.parts == MODULES
+    config = BlockCacheConfig(rule="schedule", mask="smoothcache", threshold=0.05, level="sublayer")
+    attention, mlp = (mask_of(config, profile, MODULES).computed[1][i] for i in (0, 2))
+    assert (attention, mlp) == (1, 0), "MLPs never change, attention does"
+    done, most = calibrator.progress
+    assert done <= most == 2 + 1 + 4 * 2
 
 
 def test_a_profile_before_the_end_is_refused():

@@ -35,6 +35,8 @@ def toy(**changed):
         "schedule": Schedule([1.0, 0.5], [[1, 1, 1], [0, 0, 1]], [[0.0, 0.0], [0.75, 0.5]]),
         "curves": Curves([1.0, 0.5], {"ratio": [1.0, 0.9]}, {"polynomial": [2.0, 0.0, 1.0]}),
         "changes": torch.tensor([[[0.1, 0.2], [0.3, 0.0]]] * 3),
+        "parts": ["mlp 0", "mlp 1"],
+        "part_changes": torch.tensor([[[0.5, 0.25]], [[0.0, 1.0]]]),
         "scores": {"explained": [0.5, 0.25, 0.0], "decibels": 40.5},
         "block_thresholds": "double: 0.1\nsingle: 0.2",
     }
@@ -49,12 +51,13 @@ def contents(path):
 
 def same(one, other):
     """Whether two profiles agree, tensors bit by bit."""
-    plain = ("family", "width", "blocks", "made_for", "schedule", "block_thresholds", "curves", "scores")
+    plain = ("family", "width", "blocks", "made_for", "schedule", "block_thresholds", "curves", "scores", "parts")
     if any(getattr(one, name) != getattr(other, name) for name in plain) or one.linear.keys() != other.linear.keys():
         return False
-    tables = [profile.changes for profile in (one, other) if profile.changes is not None]
-    if len(tables) == 1 or (tables and not torch.equal(*tables)):
-        return False
+    for name in ("changes", "part_changes"):
+        tables = [table for table in (getattr(one, name), getattr(other, name)) if table is not None]
+        if len(tables) == 1 or (tables and not torch.equal(*tables)):
+            return False
     pairs = [(one.linear[key], other.linear[key]) for key in one.linear]
     return all(
         type(a) is type(b) and all(torch.equal(t, b.tensors()[n]) and t.dtype == b.tensors()[n].dtype for n, t in parts)
@@ -138,7 +141,14 @@ def test_the_file_is_what_the_module_says(tmp_path):
     assert header["schedule"] == {"sigmas": [1.0, 0.5], "computed": rows, "factors": factors}
     polynomial = {"polynomial": [2.0, 0.0, 1.0]}
     assert header["curves"] == {"sigmas": [1.0, 0.5], "values": {"ratio": [1.0, 0.9]}, "coefficients": polynomial}
-    names = ["changes", "linear.0-1.txt.matrix", "linear.0-2.img.down", "linear.0-2.img.up", "linear.1-1.img.scale"]
+    names = [
+        "changes",
+        "part_changes",
+        "linear.0-1.txt.matrix",
+        "linear.0-2.img.down",
+        "linear.0-2.img.up",
+        "linear.1-1.img.scale",
+    ]
     assert sorted(tensors) == names
     assert tensors["linear.0-1.txt.matrix"].tolist() == [[1, 2], [3, 4]]
 
@@ -239,7 +249,7 @@ ONES = PerChannel(torch.ones(2))
         ({"width": True}, "The width is True"),
         ({"blocks": []}, "The blocks are [], but they must be a list of names"),
         ({"blocks": "double 0"}, "The blocks are 'double 0'"),
-        ({"blocks": ["a", "b", "a"]}, "The block 'a' is listed 2 times"),
+        ({"blocks": ["a", "b", "a"]}, "'a' is listed 2 times in the blocks"),
         ({"blocks": ["a", "b\ud800", "c"]}, "must be a list of names"),
         ({"made_for": ["toy"]}, "made_for is ['toy'], but it must map names to text or numbers"),
         ({"made_for": {"cfg": math.inf}}, "made_for has cfg = inf, but it must be text or a finite number"),
@@ -255,6 +265,9 @@ ONES = PerChannel(torch.ones(2))
         ({"linear": {(0, 1, "img"): PerChannel(torch.ones(3))}}, "'0-1.img' is 3 wide, but the profile's width is 2"),
         ({"linear": {(0, 1, "img"): PerChannel(torch.tensor([1, math.nan]))}}, "linear.0-1.img.scale has a NaN or"),
         ({"linear": {(0, 1, "img"): Full(torch.full((2, 2), math.inf))}}, "linear.0-1.img.matrix has a NaN or an inf"),
+        ({"parts": ["mlp 0"] * 2}, "'mlp 0' is listed 2 times in the parts, but names must differ"),
+        ({"parts": ["mlp 0"]}, "The change table has the shape [2, 1, 2], but it must be [1, evaluations, gaps]"),
+        ({"parts": []}, "The parts are [], but they must be a list of names"),
         (
             {"changes": torch.zeros(2, 3, 1)},
             "The change table has the shape [2, 3, 1], but it must be [3, evaluations,",
