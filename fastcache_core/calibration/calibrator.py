@@ -129,6 +129,7 @@ class Calibrator:
             return
         if trial.recorder is not None:
             self._recorded += 1
+            self._check_length()
             if len(self.references) < self.compared:
                 self.references.append(latents)
             return
@@ -138,6 +139,15 @@ class Calibrator:
         if len(candidate.errors) == self.compared:
             self._queue.popleft()
             self._judge(candidate)
+
+    def _check_length(self) -> None:
+        """After the first run, before people wait for others that would tell no more."""
+        evaluations = len(self.recorder.sigmas)
+        if 0 < evaluations < LEAST_EVALUATIONS:
+            raise CalibrationError(
+                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
+                "steps."
+            )
 
     def _judge(self, candidate: _Candidate) -> None:
         """Keep it if it is the best so far, and try its neighbours then."""
@@ -158,11 +168,6 @@ class Calibrator:
                 "says why."
             )
         evaluations = len(self.samples.sigmas)
-        if evaluations < LEAST_EVALUATIONS:
-            raise CalibrationError(
-                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
-                "steps."
-            )
         self._fit_maps()
         rest = left_over(*self._stack(), self._linear(self.samples.stack))
         flat = rest.flatten(1)

@@ -68,7 +68,7 @@ def test_calibrated_saved_loaded_and_used(server):
     used["fastcache"]["inputs"]["profile"] = ["profile", 0]
     latents, report = sample(server, used)
     assert report["run"]["rule"] == "schedule" and report["run"]["profile"] == learned.made_for
-    assert report["notes"] == ["The profile 'learned' is used."]
+    assert report["notes"] == ["The profile 'learned' is used: its schedule and linear maps."]
     assert 0.4 <= report["computed_fraction"] <= 0.6
     assert quality(latents, reference) > 20  # of six evaluations, three
 
@@ -78,7 +78,7 @@ def test_it_is_used_without_being_saved_and_nothing_is_left_of_it(server):
     used = {**calibration(small(seed=6)), **small(seed=6, fastcache={})}
     used["fastcache"]["inputs"]["profile"] = ["calibrate", 0]
     _, report = sample(server, used)
-    assert report["notes"] == ["A profile that was not saved is used."]
+    assert report["notes"] == ["The profile, which was not saved, is used: its schedule and linear maps."]
     again = small(seed=6)
     again["sample"]["inputs"]["denoise"] = 0.9999999  # another input, so that the sampler runs again
     after, _ = sample(server, again)
@@ -176,3 +176,26 @@ def test_a_toy_of_another_family(server):
 def test_a_u_net_is_refused(server):
     with pytest.raises(ComfyError, match="cannot be calibrated: FastCache neither knows it nor finds blocks"):
         server.run(calibration(toy_graph("unet")))
+
+
+def test_too_few_steps_are_refused_after_one_run_and_again(server):
+    before = len(server.log())
+    for _ in range(2):  # what was recorded is of no use, and is not gone on with
+        with pytest.raises(ComfyError, match="A run has 4 evaluations, but it takes 6 to skip any; sample with more"):
+            server.run(calibration(small(steps=4), runs=8))
+    told = server.log()[before:]
+    assert told.count("run 1 of at most") == 2 and "run 2 of" not in told and "continues" not in told
+
+
+def test_the_log_speaks_of_calibration_only(server):
+    """Its runs are none whose skips anybody wants to hear about."""
+    before = len(server.log())
+    server.run(calibration(small(seed=18)))
+    told = [line for line in server.log()[before:].splitlines() if "FastCache" in line]
+    assert told and all("FastCache Calibrate: " in line for line in told)
+    assert "MB of system memory" in told[0] and "final latents differ by" in told[-1]
+
+
+def test_runs_that_took_other_steps_are_told_of(server):
+    told = server.run(calibration(small(seed=19, sampler_name="dpm_adaptive"), runs=3))["outputs"]["summary"]["text"][0]
+    assert "A run took other steps than the first one and was not used." in told
