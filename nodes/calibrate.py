@@ -94,7 +94,8 @@ class FastCacheCalibrate(io.ComfyNode):
                     min=2,
                     max=1000,
                     tooltip="So often the whole image is sampled and recorded; then schedules are tried, in up to "
-                    "twice as many quicker runs. Lower: quicker; higher: learns more, which pays less and less above 16.",
+                    "twice as many quicker runs. Lower: quicker; higher: learns more, which pays less and less above "
+                    "16.",
                 ),
                 io.Float.Input(
                     "target_speedup",

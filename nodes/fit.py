@@ -50,16 +50,18 @@ def used_otherwise(profile: Profile, present: Mapping[str, Any]) -> str | None:
 
 
 def use_of(profile: Profile, blocks: BlockCacheConfig, predictor: str, planned: bool) -> str:
-    """What a run with these settings uses of its profile, in a sentence; planned: whether it follows a mask."""
+    """What a run with these settings uses of its profile, in a sentence; planned: whether it has a mask to follow."""
+    decides = blocks.highest_threshold > 0
     parts = {
-        "schedule": planned and blocks.mask == "profile",
-        "change table": planned and blocks.mask != "profile",
-        "curves": blocks.rule in NEEDED_CURVES,
+        "schedule": decides and planned and blocks.mask == "profile",
+        "change table": decides and planned and blocks.mask != "profile",
+        "curves": decides and blocks.rule in NEEDED_CURVES,
         "linear maps": predictor == "linear" and bool(profile.linear),
     }
     used = " and ".join(name for name, is_used in parts.items() if is_used)
     name = profile.made_for.get("name")
-    called = f"he profile {name!r}" if name else "he profile, which was not saved,"
+    called = f"profile {name!r}" if name else "profile, which was not saved,"
     if used:
-        return f"T{called} is used: its {used}."
-    return f"Nothing of t{called} is used: the rule {blocks.rule} and the predictor {predictor} do not look at it."
+        return f"The {called} is used: its {used}."
+    ignored = f"the rule {blocks.rule} and the predictor {predictor} do not look at it"
+    return f"Nothing of the {called} is used: {ignored if decides else 'the block cache is off'}."

@@ -248,8 +248,10 @@ class Session:
             self.run.report.note("The level model_output touches no blocks, so the profile is not used.")
             return
         plan, known = self.run.decider.plan, self.profile.made_for.get("sampler")
-        followed = plan is not None and plan.problem is None
-        self.run.report.note(use_of(self.profile, self.run.config.block_cache, self.run.memory.predictor, followed))
+        if self.run.safety.off or (plan is not None and plan.problem is not None):
+            return  # the report says why it cannot be followed
+        settings, predictor = self.run.config.block_cache, self.run.memory.predictor
+        self.run.report.note(use_of(self.profile, settings, predictor, plan is not None))
         present = {"sampler": known if is_sampler(sampler, known) else sampler_name(sampler), "cfg": self.cfg}
         different = used_otherwise(self.profile, present)
         if different:

@@ -90,6 +90,12 @@ MAPS = {(0, 3, "image"): PerChannel(torch.zeros(16))}
         ({"rule": "schedule"}, "linear", True, "The profile 'mine' is used: its schedule and linear maps."),
         ({"rule": "schedule"}, "reuse", True, "The profile 'mine' is used: its schedule."),
         ({"rule": "schedule", "mask": "procache"}, "reuse", True, "The profile 'mine' is used: its change table."),
+        (
+            {"rule": "schedule", "threshold": 0.0},
+            "reuse",
+            True,
+            "Nothing of the profile 'mine' is used: the block cache is off.",
+        ),
         ({"rule": "magnitude"}, "reuse", False, "The profile 'mine' is used: its curves."),
         ({"rule": "significance"}, "linear", False, "The profile 'mine' is used: its linear maps."),
         (
