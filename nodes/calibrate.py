@@ -162,7 +162,7 @@ def calibrated(calibrator: Calibrator, sampler: Sampler, runs: int, target_speed
 
         log.info("FastCache Calibrate: run %d of at most %d, %s.", done + 1, trials, trial.why)
         latents, report = sampler.sample(trial, watch)
-        if not report["computed"]:
+        if not report["computed"] or not calibrator.recorder.sigmas:
             raise ValueError(f"Nothing can be learned from this run. {' '.join(report['notes'])}")
         calibrator.take(trial, latents)
     bar.update_absolute(1, 1)  # it may end earlier than at most

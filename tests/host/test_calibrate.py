@@ -14,6 +14,7 @@ from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
 from .graphs import DEFAULTS, graph, quality, sample, toy_graph
+from .test_unknown_models import unknown_graph
 
 STEPS, RUNS = 6, 2
 PROMPTS = ("red trousers",)
@@ -199,3 +200,31 @@ def test_the_log_speaks_of_calibration_only(server):
 def test_runs_that_took_other_steps_are_told_of(server):
     told = server.run(calibration(small(seed=19, sampler_name="dpm_adaptive"), runs=3))["outputs"]["summary"]["text"][0]
     assert "A run took other steps than the first one and was not used." in told
+
+
+@pytest.mark.parametrize("kind", ["one stream", "two streams", "in place", "tupled", "on a grid"])
+def test_an_unknown_transformer_is_calibrated_from_its_first_evaluation(server, kind):
+    learned = profile(server, calibration(unknown_graph(kind)), "unknown")
+    assert learned.family == "unknown" and len(learned.schedule.sigmas) == 12
+    used = unknown_graph(kind, {})
+    used["profile"] = node("FastCacheLoadProfile", name="unknown.safetensors")
+    used["fastcache"]["inputs"]["profile"] = ["profile", 0]
+    _, report = sample(server, used)
+    assert any("'unknown' is used: its schedule" in note for note in report["notes"])
+    assert not any("carried over" in note for note in report["notes"])
+    assert report["computed_fraction"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("growing", "they are left alone"),
+        ("packed", "they are left alone"),
+        ("two lists", "lists of blocks see different"),
+    ],
+)
+def test_blocks_that_cannot_be_followed_end_calibration_after_one_run_and_it_says_why(server, kind, why):
+    before = len(server.log())
+    with pytest.raises(ComfyError, match=f"Nothing .*{why}"):
+        server.run(calibration(unknown_graph(kind)))
+    assert "run 2 of" not in server.log()[before:]

@@ -170,9 +170,8 @@ def test_impossible_wishes_are_refused(runs, speed):
 
 def test_a_model_that_nothing_is_known_of_cannot_be_calibrated():
     calibrator = Calibrator(1, 2.0)
-    calibrator.take(calibrator.next(), torch.zeros(1))
     with pytest.raises(CalibrationError, match="Nothing was recorded"):
-        calibrator.next()
+        calibrator.take(calibrator.next(), torch.zeros(1))
 
 
 def test_too_few_steps_are_refused_after_the_first_run():
