@@ -84,8 +84,9 @@ class Memory:
         self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, forecast: Forecast
     ) -> Tensor:
         y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
-        for branch, part, out in zip(branches, h.chunk(n), y.chunk(n), strict=True):
-            branch.histories[site, name].predict(part, sigma, forecast, out)
+        forecasts = of_each(forecast, n, len(h))
+        for branch, part, each, out in zip(branches, h.chunk(n), forecasts, y.chunk(n), strict=True):
+            branch.histories[site, name].predict(part, sigma, each, out)
         return y
 
     def offsets(
@@ -108,8 +109,9 @@ class Memory:
         tokens = call.tokens.shape[1]
         start, stop = (span.start, span.stop) if span else (0, tokens)
         rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
-        parts = zip(branches, residuals[name].chunk(len(branches)), entries[name].chunk(len(branches)), strict=True)
-        return [branch.histories[site, name].offset(r, h, sigma, forecast, rows) for branch, r, h in parts]
+        n, whole = len(branches), residuals[name]
+        parts = zip(branches, whole.chunk(n), entries[name].chunk(n), of_each(forecast, n, len(whole)), strict=True)
+        return [branch.histories[site, name].offset(r, h, sigma, each, rows) for branch, r, h, each in parts]
 
     def remember(
         self,
@@ -212,3 +214,11 @@ class Memory:
             return residuals
         attentions = len(self.cut.at) * len(call.own_attention)
         return residuals + 2 * image // tokens.shape[1] * call.sequence.length * attentions
+
+
+def of_each(forecast: Forecast, branches: int, rows: int) -> list[Forecast]:
+    """A call's forecast for each of its branches, whose first factor may be for every sample, or for every row."""
+    first = forecast.first
+    if branches == 1 or not isinstance(first, Tensor) or len(first) < rows:
+        return [forecast] * branches
+    return [forecast._replace(first=part) for part in first.chunk(branches)]

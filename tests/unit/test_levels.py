@@ -228,6 +228,20 @@ def test_first_block_looks_at_every_view_of_a_batch():
         assert computed(run) == [1] * 7 and run.report.computed_fraction == 1
 
 
+@pytest.mark.parametrize("rule", ["change", "first_block"])
+def test_every_view_of_a_batch_is_carried_as_far_as_it_went_itself(rule):
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    states = [toys.trajectory(7, seed=seed, speed=0.02 * (1 + seed)) for seed in range(2)]
+    options = {"rule": rule, "predictor": "aligned", "forecast": None, "level": "stack"}
+    together = toys.make_run(blocks, SIGMAS, 5.0, **options)
+    alone = [toys.make_run(blocks, SIGMAS, 5.0, **options) for _ in states]
+    for sigma, *images in zip(SIGMAS[:-1], *states, strict=True):
+        seen = evaluate_views(together, blocks, sigma, images)
+        for part, run, img in zip(seen, alone, images, strict=True):
+            torch.testing.assert_close(part, evaluate_views(run, blocks, sigma, [img])[0])
+    assert together.report.computed_fraction < 1
+
+
 def test_a_conditioning_that_comes_back_teaches_nothing_wrong():
     """Its anchor is old, the others' is not: its error says nothing about predicting over one evaluation."""
     blocks, states = [toys.attend(0, 4)], toys.trajectory(12)
