@@ -259,6 +259,7 @@ class Calibrator:
             f"single blocks {mean:.0%} on average.",
             f"The best of {len(self._known)} schedules computes {scores['work']:.0%} of the work; final latents differ "
             f"by {scores['final_error']:.2%} from those computed in full.",
+            *dict.fromkeys(self.recorder.notes),
         ]
 
 

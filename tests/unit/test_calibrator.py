@@ -125,6 +125,62 @@ def test_memory_is_bounded():
     assert few.samples.nbytes <= 30_000 < many.samples.nbytes
 
 
+def recorded(recorder, sigmas=SIGMAS, blocks=BLOCKS, dtype=torch.float32, replaced=(), calls=(("cond", "uncond"),)):
+    """One run of it."""
+    run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+    for sigma in sigmas[:-1]:
+        toys.evaluate(run, blocks, sigma, torch.randn(1, TOKENS, WIDTH, dtype=dtype), calls, replaced)
+    run.finish()
+
+
+@pytest.mark.parametrize("more", [
+    {"dtype": torch.bfloat16, "blocks": [toys.add(1.0)] * 4},
+    {"sigmas": [sigma for sigma in SIGMAS for _ in range(2)][1:]},  # as Heun has it
+    {"calls": [[f"window {i}" for i in range(8)]]},
+])  # fmt: skip
+def test_memory_is_bounded_whatever_the_sampler_and_the_model(more):
+    runs, budget = 8, 120_000
+    recorder = Recorder(runs, budget)
+    for _ in range(runs):
+        recorded(recorder, **more)
+    found = recorder.samples()
+    assert 0.4 * budget < found.nbytes <= (1 + 1 / runs) * budget
+    assert found.span(1, 2) is not None
+
+
+def test_wide_models_record_single_blocks_in_some_runs():
+    """A token of all blocks takes more than a run's share."""
+    recorder = Recorder(16, 16 * 20_000)
+    for _ in range(16):
+        recorded(recorder)
+    found = recorder.samples()
+    assert found.nbytes <= 16 * 20_000
+    assert len(found.runs[0, 3].unique()) == 16
+    few = Recorder(16, 16 * 5_000)
+    for _ in range(16):
+        recorded(few)
+    found = few.samples()
+    assert found.nbytes <= 16 * 5_000
+    assert 4 <= len(found.runs[1, 1].unique()) < len(found.runs[0, 3].unique()) == 16
+
+
+def test_blocks_that_another_patch_takes_the_place_of_are_no_part_of_spans():
+    recorder = Recorder(1)
+    recorded(recorder, replaced=[1])
+    found = recorder.samples()
+    assert found.span(0, 3) is not None and found.span(2, 3) is not None
+    assert found.span(0, 2) is None and found.span(1, 1) is None
+
+
+def test_a_model_of_one_block_is_recorded():
+    recorder = Recorder(1)
+    run = Run(settings(rule="interval", interval=1), NAMES[:1], [(0, 0)], SIGMAS, recorder=recorder)
+    for sigma in SIGMAS[:-1]:
+        toys.evaluate(run, BLOCKS[:1], sigma, torch.randn(1, TOKENS, WIDTH))
+    run.finish()
+    assert recorder.samples().states[0, 0].shape == (STEPS, TOKENS, WIDTH)
+
+
 def test_branches_that_are_not_always_there_are_left_out():
     recorder = Recorder(1)
     run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
