@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from fastcache_core.calibration import calibrator as module
 from fastcache_core.calibration.calibrator import CalibrationError, Calibrator
+from fastcache_core.calibration.fits import fit_factors
 from fastcache_core.calibration.recorder import Recorder
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig
 from fastcache_core.engine import Run
@@ -103,6 +105,59 @@ def test_the_best_of_what_was_tried_is_taken(calibrator):
 def test_faster_costs_more():
     errors = [off_by(settings(rule="schedule"), calibrated(2, speed).profile("toy"))[0] for speed in (1.5, 3.0)]
     assert errors[0] < errors[1]
+
+
+def test_what_is_never_tried_is_not_fitted(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(module, "fit_factors", lambda *args: fitted.append(args) or fit_factors(*args))
+    calibrator = calibrated(2)
+    tried = [known for known in calibrator._known.values() if known.errors]
+    assert len(fitted) == len(tried) < len(calibrator._known)
+    assert f"The best of {len(tried) + 1} schedules" in calibrator.summary()[-1]  # and one over blocks
+
+
+def test_masks_are_found_in_what_changes_however_much_does_not():
+    """Squares of what all evaluations have in common are larger than those of changes by more than single precision."""
+    masks = []
+    for constant in (0.0, 3e3):
+        recorder = Recorder(1)
+        blocks = [toys.add(constant), *BLOCKS[1:]]
+        run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+        for sigma, img in zip(SIGMAS, toys.trajectory(STEPS, tokens=TOKENS, width=WIDTH, speed=0.0), strict=False):
+            toys.evaluate(run, blocks, sigma, img - constant)
+        run.finish()
+        calibrator = Calibrator(1, 2.0)
+        calibrator._recorded, calibrator.recorder = 1, recorder
+        calibrator.next()
+        masks.append(calibrator._search.best(8))
+    assert masks[0] == masks[1]
+
+
+def test_latents_that_are_nan_are_never_the_best():
+    calibrator, spoilt = Calibrator(2, 2.0), 0
+    while (trial := calibrator.next()) is not None:
+        latents = sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0]
+        if trial.recorder is None and spoilt < 2:
+            latents, spoilt = latents * torch.nan, spoilt + 1
+        calibrator.take(trial, latents)
+    assert calibrator.profile("toy").scores["final_error"] < 1
+
+
+def test_nothing_but_nan_is_refused():
+    calibrator = Calibrator(2, 2.0)
+    while (trial := calibrator.next()) is not None:
+        calibrator.take(trial, sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0] * torch.nan)
+    with pytest.raises(CalibrationError, match="No schedule gave latents without a NaN"):
+        calibrator.profile("toy")
+
+
+def test_states_that_are_nan_are_refused():
+    calibrator = Calibrator(1, 2.0)
+    trial = calibrator.next()
+    recorded(trial.recorder, blocks=[toys.add(torch.nan)] * 4)
+    calibrator.take(trial, torch.zeros(1))
+    with pytest.raises(CalibrationError, match="hidden states have a NaN"):
+        calibrator.next()
 
 
 def test_it_goes_on_after_an_interrupt_as_if_nothing_had_happened(calibrator):
@@ -237,8 +292,9 @@ def test_too_few_steps_are_refused():
         toys.evaluate(run, BLOCKS, sigma, torch.randn(1, TOKENS, WIDTH))
     run.finish()
     calibrator.take(trial, torch.zeros(1))
-    with pytest.raises(CalibrationError, match="A run has 2 evaluations, but it takes 6"):
-        calibrator.next()
+    for _ in range(2):  # also when it is queued again
+        with pytest.raises(CalibrationError, match="A run has 2 evaluations, but it takes 6"):
+            calibrator.next()
 
 
 def test_a_profile_before_the_end_is_refused():
