@@ -163,8 +163,8 @@ class Calibrator:
             )
         if not all(part.isfinite().all() for part in self._stack()):
             raise CalibrationError(
-                "The model's hidden states have a NaN or an infinity in them, from which nothing can be learned; sample "
-                "in another precision, such as bfloat16."
+                "The model's hidden states have a NaN or an infinity in them, from which nothing can be learned; "
+                "sample in another precision, such as bfloat16."
             )
         self._fit_maps()
         self._rest = left_over(*self._stack(), self._linear(self.samples.stack))

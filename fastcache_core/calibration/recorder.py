@@ -74,7 +74,8 @@ class _Branch:
 class Recorder:
     """Of all the runs of one calibration. runs: how many there will be; budget: bytes that may be kept.
 
-    Where a sampler makes several evaluations a step, the first run takes as many times its share. The same tokens are followed through a run; every run has others.
+    Where a sampler makes several evaluations a step, the first run takes as many times its share. The same tokens are
+    followed through a run; every run has others.
     """
 
     def __init__(self, runs: int, budget: int = BUDGET):
