@@ -9,6 +9,7 @@ from fastcache_core.config import PREDICTORS, PROBING, RULES
 from fastcache_core.linear import PerChannel
 from fastcache_core.predictors import REUSE, Forecast
 from fastcache_core.profile import Profile
+from fastcache_core.schedule import Schedule
 
 from . import toys
 from .test_engine import SIGMAS, computed, plain, sample
@@ -255,3 +256,45 @@ def test_a_conditioning_that_comes_back_teaches_nothing_wrong():
         return run.report.to_json()["error_realised"][8][0]
 
     assert realised(lambda i: not 3 <= i < 8) == pytest.approx(realised(lambda i: False), rel=1e-4)
+
+
+def kept(profile=None, steps=7, **options):
+    """Copies of a state that are kept at the end of a run over two blocks, and the run."""
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(steps)
+    sigmas = [1 - i / steps for i in range(steps)] + [0.0]
+    run = toys.make_run(blocks, sigmas, 1.0, profile=profile, **options)
+    for sigma, img in zip(sigmas, states, strict=False):
+        toys.evaluate(run, blocks, sigma, img)
+    text_and_image, image = (toys.TEXT + 6) * 4 * 4, 6 * 4 * 4
+    return run.state.nbytes / (text_and_image + image), run
+
+
+def calibrated_profile(maps):
+    names, sigmas = ["double 0", "double 1"], [1 - i / 7 for i in range(7)]
+    rows = [[int(i < 3 or i % 2)] * 2 for i in range(7)]
+    schedule = Schedule(sigmas, rows, [[0.5, 0.5]] * 7)
+    return Profile("toy", 4, names, linear=maps, schedule=schedule, changes=torch.full((2, 7, 3), 0.1))
+
+
+@pytest.mark.parametrize(("options", "copies"), [
+    ({"forecast": None}, 3),
+    ({"forecast": Forecast(0.5)}, 2),
+    ({"forecast": REUSE, "predictor": "extrapolate"}, 1),
+    ({"forecast": None, "mask": "block_caching"}, 2),
+])  # fmt: skip
+def test_as_many_differences_are_kept_as_forecasts_take(options, copies):
+    """A second difference of every block of a large model takes gigabytes."""
+    found, run = kept(calibrated_profile({}), rule="schedule", level="block", **options)
+    assert found == copies
+    assert run.report.computed_fraction < 1
+
+
+def test_where_calibration_found_no_map_none_is_fitted_unless_asked_for():
+    profile = calibrated_profile({(0, 1, "image"): PerChannel(torch.ones(4))})
+    options = {"rule": "interval", "interval": 2, "level": "block"}
+    assert kept(profile, **options)[0] == 2
+    assert kept(profile, predictor="linear", **options)[0] == 3
+    for predictor, needed in (("auto", 2), ("linear", 3)):  # of text and image twice, as if no block were the last
+        budget = needed * (8 + 6) * 16 - 1
+        found, run = kept(profile, predictor=predictor, memory_budget=lambda budget=budget: budget, **options)
+        assert run.cut.level == "stack"
