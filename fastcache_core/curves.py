@@ -12,7 +12,7 @@ MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL = "magnitude", "sensitivity_state", "se
 
 @dataclass(frozen=True)
 class Curves:
-    """sigmas: of the evaluations of calibration, [E], not rising. values: by name, one number an evaluation [E].
+    """sigmas: of the evaluations of calibration, [E], in any order. values: by name, one number an evaluation [E].
     coefficients: by name, of polynomials, the highest power first."""
 
     sigmas: list[float]
@@ -21,4 +21,6 @@ class Curves:
 
     def at(self, name: str, sigma: float) -> float:
         """The value at a sigma, on lines between those measured, beyond the ends the nearest. KeyError for no such."""
-        return float(np.interp(-sigma, -np.array(self.sigmas), self.values[name]))
+        known, values = -np.array(self.sigmas), np.array(self.values[name])
+        order = np.argsort(known, kind="stable")  # some samplers go back in a step
+        return float(np.interp(-sigma, known[order], values[order]))

@@ -14,7 +14,7 @@ from torch import Tensor
 from .calls import BlockCall, Streams
 from .config import FastCacheConfig
 from .linear import LinearMap
-from .predictors import REUSE, Forecast, History, LinearHistory, Offset
+from .predictors import Forecast, History, LinearHistory, Offset
 from .profile import Profile
 from .sites import Cut, Site
 from .state import Branch, KeysValues
@@ -45,13 +45,12 @@ class Memory:
     @property
     def order(self) -> int:
         """How many differences of residuals are kept."""
-        if self.predictor == "reuse":
-            return 0
-        pairs = [self.config.block_cache.fixed_forecast or REUSE]
-        schedule = self.profile and self.profile.schedule
-        if schedule and schedule.factors and self.config.block_cache.rule == "schedule":
-            pairs += [Forecast(*pair) for pair in schedule.factors]
-        return 2 if any(pair.second for pair in pairs) else 1
+        settings, schedule = self.config.block_cache, self.profile and self.profile.schedule
+        fixed = settings.fixed_forecast
+        if fixed is not None and self.predictor != "aligned":
+            return 2 if fixed.second else int(fixed.first != 0)
+        followed = settings.rule == "schedule" and settings.mask == "profile" and schedule
+        return 2 if followed and any(second for _, second in schedule.factors or ()) else 1
 
     @property
     def serves(self) -> bool:
@@ -84,8 +83,9 @@ class Memory:
         self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, forecast: Forecast
     ) -> Tensor:
         y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
-        for branch, part, out in zip(branches, h.chunk(n), y.chunk(n), strict=True):
-            branch.histories[site, name].predict(part, sigma, forecast, out)
+        forecasts = of_each(forecast, n, len(h))
+        for branch, part, each, out in zip(branches, h.chunk(n), forecasts, y.chunk(n), strict=True):
+            branch.histories[site, name].predict(part, sigma, each, out)
         return y
 
     def offsets(
@@ -108,8 +108,9 @@ class Memory:
         tokens = call.tokens.shape[1]
         start, stop = (span.start, span.stop) if span else (0, tokens)
         rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
-        parts = zip(branches, residuals[name].chunk(len(branches)), entries[name].chunk(len(branches)), strict=True)
-        return [branch.histories[site, name].offset(r, h, sigma, forecast, rows) for branch, r, h in parts]
+        n, whole = len(branches), residuals[name]
+        parts = zip(branches, whole.chunk(n), entries[name].chunk(n), of_each(forecast, n, len(whole)), strict=True)
+        return [branch.histories[site, name].offset(r, h, sigma, each, rows) for branch, r, h, each in parts]
 
     def remember(
         self,
@@ -133,15 +134,24 @@ class Memory:
 
     def _history(self, site: Site, name: str, residual: Tensor, h: Tensor, sigma: float) -> History:
         order = 0 if self.cut.is_probe(site) else self.order
-        if self.predictor != "linear" or self.cut.is_probe(site):
+        linear = None if self.cut.is_probe(site) else self._linear(site, name, h)
+        if linear is None and (self.cut.is_probe(site) or not self._fits(site, name)):
             return History(residual, sigma, order, self.store)
-        return LinearHistory(residual, sigma, order, self.store, h, self._linear(site, name, h))
+        return LinearHistory(residual, sigma, order, self.store, h, linear)
+
+    def _fits(self, site: Site, name: str) -> bool:
+        """Whether a map is fitted while sampling, which takes the anchor's state; where calibration found that none
+        explains anything, only if one is asked for."""
+        return self.config.block_cache.predictor == "linear" and self._calibrated(site, name) is None
+
+    def _calibrated(self, site: Site, name: str) -> LinearMap | None:
+        used = self.profile is not None and self.predictor == "linear"
+        return self.profile.linear.get((site.first, site.last, name)) if used else None
 
     def _linear(self, site: Site, name: str, h: Tensor) -> LinearMap | None:
-        """The profile's map for this site; None: fit one while sampling."""
+        """The profile's map for this site, where h is."""
         if (site, name) not in self._maps:
-            key = (site.first, site.last, name)
-            linear = None if self.profile is None else self.profile.linear.get(key)
+            linear = self._calibrated(site, name)
             self._maps[site, name] = None if linear is None else linear.to(h.device, h.dtype)
         return self._maps[site, name]
 
@@ -200,7 +210,9 @@ class Memory:
 
     def planned_bytes(self, call: BlockCall, branches: int, selecting: bool) -> int:
         """What will be kept for one conditioning at the present level; `call` is one of `branches` conditionings."""
-        copies = 1 + self.order + (self.predictor == "linear" and self.profile is None)
+        names = {site: (IMAGE,) if self.cut.image_only(site) else call.streams for site in self.cut.sites}
+        anchors = any(self._fits(site, name) for site, streams in names.items() for name in streams)
+        copies = 1 + self.order + anchors
         whole = sum(h.nbytes for h in call.streams.values()) // branches
         tokens = call.tokens
         image = tokens.numel() * tokens.element_size() // branches
@@ -212,3 +224,11 @@ class Memory:
             return residuals
         attentions = len(self.cut.at) * len(call.own_attention)
         return residuals + 2 * image // tokens.shape[1] * call.sequence.length * attentions
+
+
+def of_each(forecast: Forecast, branches: int, rows: int) -> list[Forecast]:
+    """A call's forecast for each of its branches, whose first factor may be for every sample, or for every row."""
+    first = forecast.first
+    if branches == 1 or not isinstance(first, Tensor) or len(first) < rows:
+        return [forecast] * branches
+    return [forecast._replace(first=part) for part in first.chunk(branches)]

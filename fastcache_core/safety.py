@@ -35,8 +35,8 @@ class Safety:
     def _why_off(self) -> str | None:
         steps, least = len(self.run.decider.schedule), self.run.config.block_cache.min_steps
         plan = self.run.decider.plan
-        if plan is not None and plan.problem is None and plan.suits(steps):
-            return None  # somebody found out for so few steps
+        if plan is not None and plan.mask.is_for(self.run.decider.schedule):
+            return None  # calibration found out for just these
         return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 
     def begin_call(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 SAME = 2e-3  # sigmas that differ by less than this part are one: models and schedulers round them
+MOST_IN_A_STEP = 3  # evaluations that a sampler makes
 LEAST_SHARED = 0.5  # of a run's steps that must lie where the schedule was made
 
 
@@ -15,8 +17,8 @@ LEAST_SHARED = 0.5  # of a run's steps that must lie where the schedule was made
 class Schedule:
     """Which blocks to compute (1) and to predict (0).
 
-    sigmas: of the evaluations, [E], not rising. computed: [E][blocks]. factors: of every evaluation's forecast, [E][2]
-    (predictors.py), or None where they are found while sampling.
+    sigmas: of the evaluations, [E], which rise where a sampler goes back in a step. computed: [E][blocks]. factors: of
+    every evaluation's forecast, [E][2] (predictors.py), or None where they are found while sampling.
     """
 
     sigmas: list[float]
@@ -39,6 +41,8 @@ class Schedule:
 
     def why_not(self, sigmas: Sequence[float]) -> str | None:
         """Why it cannot be carried over to steps at these sigmas, in a sentence, or None."""
+        if any(then > now * (1 + SAME) for now, then in pairwise(sigmas)):
+            return "The profile's schedule is for sigmas that fall, but this run's rise, so it is not used."
         high, low = max(self.sigmas), min(self.sigmas)
         inside = sum(low * (1 - SAME) <= sigma <= high * (1 + SAME) for sigma in sigmas)
         if sigmas and inside >= LEAST_SHARED * len(sigmas):
@@ -48,6 +52,11 @@ class Schedule:
             f"The profile's schedule is for sigmas from {high:.4g} to {low:.4g}, but this run's go from {found}, so it "
             "is not used; calibrate with this sampler and model sampling."
         )
+
+    def is_for(self, sigmas: Sequence[float]) -> bool:
+        """Whether it was made for a run of just these steps."""
+        reached = all(any(_close(sigma, own) for own in self.sigmas) for sigma in sigmas)
+        return reached and len(sigmas) <= len(self.sigmas) <= MOST_IN_A_STEP * len(sigmas)
 
     def carried(self, sigmas: Sequence[float]) -> Schedule:
         """The same for steps at these (falling) sigmas, one evaluation for each.
@@ -59,8 +68,10 @@ class Schedule:
         problem = self.why_not(sigmas)
         if problem is not None:
             raise ValueError(problem)
-        rows = np.array(self.computed, float)
-        starts = np.interp(-np.array(sigmas), -np.array([*self.sigmas, 0.0]), np.arange(len(rows) + 1))
+        order = self._falling
+        rows = np.array(self.computed, float)[order]
+        own, first = np.unique(-np.append(np.array(self.sigmas)[order], 0.0), return_index=True)
+        starts = np.interp(-np.array(sigmas), own, first)  # all evaluations of one sigma belong to its step
         ends = np.append(starts[1:], len(rows))
         work = np.vstack([np.zeros(rows.shape[1]), rows.cumsum(axis=0)])  # before each evaluation, and at the end
         due, computed = np.zeros(rows.shape[1]), []
@@ -75,9 +86,14 @@ class Schedule:
             computed.append(row.astype(int).tolist())
         return Schedule(list(sigmas), computed, self._factors_at(sigmas))
 
+    @property
+    def _falling(self) -> list[int]:
+        """Its evaluations in the order of their sigmas."""
+        return sorted(range(len(self.sigmas)), key=lambda i: -self.sigmas[i])
+
     def _factors_at(self, sigmas: Sequence[float]) -> list[list[float]] | None:
         """Those of the evaluations where something was predicted, on lines between them."""
-        skipped = [i for i, row in enumerate(self.computed) if not all(row)]
+        skipped = [i for i in self._falling if not all(self.computed[i])]
         if self.factors is None or not skipped:
             return self.factors and [[0.0, 0.0]] * len(sigmas)
         known = -np.array(self.sigmas)[skipped]

@@ -13,8 +13,10 @@ ones wins, and its neighbours are tried next (hill climbing). Whoever samples ma
 
 from __future__ import annotations
 
+import functools
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +29,7 @@ from ..linear import LinearMap
 from ..profile import Profile
 from ..schedule import Schedule
 from .curves import fit_curves
-from .fits import FittedFactors, FittedMap, fit_factors, fit_map, left_over
+from .fits import FittedMap, fit_factors, fit_map, left_over
 from .part_recorder import PartRecorder
 from .recorder import BUDGET, Range, Recorder, Samples
 from .schedules import change_table
@@ -62,11 +64,15 @@ class Trial:
 
 @dataclass
 class _Candidate:
-    """A mask that is tried: errors of its runs so far."""
+    """A mask that may be tried, most never are: how to make its schedule, which takes a while, errors of its runs."""
 
-    schedule: Schedule
+    make: Callable[[], Schedule]
     mask: Mask | None  # None: over blocks, too
     errors: list[float] = field(default_factory=list)
+
+    @functools.cached_property
+    def schedule(self) -> Schedule:
+        return self.make()
 
 
 class Calibrator:
@@ -87,12 +93,13 @@ class Calibrator:
         self._parts_left = int(parts)
         self.samples: Samples | None = None
         self.references: list[Tensor] = []
-        self._recorded, self._tried, self._most = 0, 0, max(4, runs)
+        self._recorded, self._tried, self._judged, self._most = 0, 0, 0, max(4, runs)
         self._queue: deque[_Candidate] = deque()
         self._known: dict[Mask, _Candidate] = {}
         self._best: _Candidate | None = None
         self._maps: dict[Range, FittedMap] = {}
         self._search: MaskSearch | None = None
+        self._rest: Tensor | None = None  # of the stack's residuals, what its linear map leaves
 
     @property
     def compared(self) -> int:
@@ -112,7 +119,7 @@ class Calibrator:
             return Trial(self._recorded, RECORDED, None, self.recorder, why)
         if self._parts_left:
             return Trial(0, PARTS, None, self.parts, "uncached run, attention and MLPs")
-        if self.samples is None:
+        if self._best is None and not self._queue:
             self._learn()
         if self._tried >= self._most * self.compared or not self._queue:
             return None
@@ -135,7 +142,8 @@ class Calibrator:
             return
         self._tried += 1
         candidate, reference = self._queue[0], self.references[trial.seed]
-        candidate.errors.append(float((latents - reference).norm() / (reference.norm() + 1e-12)))
+        error = float((latents - reference).norm() / (reference.norm() + 1e-12))
+        candidate.errors.append(error if math.isfinite(error) else math.inf)  # nothing is larger than NaN, or less
         if len(candidate.errors) == self.compared:
             self._queue.popleft()
             self._judge(candidate)
@@ -157,6 +165,7 @@ class Calibrator:
 
     def _judge(self, candidate: _Candidate) -> None:
         """Keep it if it is the best so far, and try its neighbours then."""
+        self._judged += 1
         if self._best is None or _error(candidate) < _error(self._best):
             self._best = candidate
             if candidate.mask is not None:
@@ -167,18 +176,31 @@ class Calibrator:
     # Learning.
 
     def _learn(self) -> None:
-        self.samples = self.recorder.samples()
+        """Again, if it failed before: then it fails with the same sentence."""
+        self.samples = self.samples or self.recorder.samples()
         evaluations = len(self.samples.sigmas)
+        if not all(part.isfinite().all() for part in self._stack()):
+            raise CalibrationError(
+                "The model's hidden states have a NaN or an infinity in them, from which nothing can be learned; "
+                "sample in another precision, such as bfloat16."
+            )
         self._fit_maps()
-        rest = left_over(*self._stack(), self._linear(self.samples.stack))
-        flat = rest.flatten(1)
+        self._rest = left_over(*self._stack(), self._linear(self.samples.stack))
+        # Differences alone count, which would drown in the rounding of what all evaluations have in common.
+        flat = (self._rest - self._rest.mean(dim=0)).flatten(1)
         self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas)
         computed = max(2, min(evaluations - 1, round(evaluations / self.target_speedup)))
-        self._queue.append(self._candidate(self._search.best(computed)))
+        over_blocks = self._over_blocks(computed / evaluations)
+        self._queue.extend([self._candidate(self._search.best(computed)), *over_blocks])
+
+    def _over_blocks(self, work: float) -> list[_Candidate]:
+        """A mask over evaluations and blocks; none where the changes are not known, or not so far as this takes."""
         changes = self._changes()
-        if changes is not None:
-            rows = greedy_blocks(changes.double().numpy(), computed / evaluations).tolist()
-            self._queue.append(_Candidate(Schedule(self.samples.sigmas, rows), None))
+        if changes is None:
+            return []
+        rows = greedy_blocks(changes.double().numpy(), work)
+        schedule = Schedule(self.samples.sigmas, rows.tolist())
+        return [_Candidate(lambda: schedule, None)] if rows.mean() <= work + 1 / rows.size else []
 
     def _stack(self) -> tuple[Tensor, Tensor]:
         key = self.samples.stack
@@ -201,17 +223,13 @@ class Calibrator:
         return [(block, block) for block in range(len(self.samples.blocks))]
 
     def _candidate(self, mask: Mask) -> _Candidate:
-        if mask not in self._known:
-            sigmas, blocks = self.samples.sigmas, len(self.samples.blocks)
-            computed = [int(e in mask) for e in range(len(sigmas))]
-            rows = [[bit] * blocks for bit in computed]
-            self._known[mask] = _Candidate(Schedule(sigmas, rows, self._fitted(computed).factors), mask)
-        return self._known[mask]
+        return self._known.setdefault(mask, _Candidate(lambda: self._scheduled(mask), mask))
 
-    def _fitted(self, computed: list[int]) -> FittedFactors:
-        states, residuals = self._stack()
-        rest = left_over(states, residuals, self._linear(self.samples.stack))
-        return fit_factors(rest, residuals, self.samples.sigmas, computed)
+    def _scheduled(self, mask: Mask) -> Schedule:
+        sigmas, blocks = self.samples.sigmas, len(self.samples.blocks)
+        computed = [int(e in mask) for e in range(len(sigmas))]
+        fitted = fit_factors(self._rest, self._stack()[1], sigmas, computed)
+        return Schedule(sigmas, [[bit] * blocks for bit in computed], fitted.factors)
 
     def _changes(self) -> Tensor | None:
         """The change table of single blocks, where they were recorded."""
@@ -229,6 +247,11 @@ class Calibrator:
         """What was learned, of a model of this family; made_for: with what, in words and numbers."""
         if self._best is None:
             raise CalibrationError("The calibration did not come to its end; queue it once more to go on.")
+        if not math.isfinite(_error(self._best)):
+            raise CalibrationError(
+                "No schedule gave latents without a NaN or an infinity. Look whether the model samples well without "
+                "FastCache; if it does, ask for a lower target_speedup."
+            )
         return self._profile(self._best.schedule, family, dict(made_for or {}), self._scores())
 
     def _profile(
@@ -281,8 +304,9 @@ class Calibrator:
             f"{samples.nbytes / 2**20:.0f} MB.",
             f"A linear map ({kind}) explains {scores['explained_stack']:.0%} of how the blocks' work changes, maps of "
             f"single blocks {mean:.0%} on average.",
-            f"The best of {len(self._known)} schedules computes {scores['work']:.0%} of the work; final latents differ "
+            f"The best of {self._judged} schedules computes {scores['work']:.0%} of the work; final latents differ "
             f"by {scores['final_error']:.2%} from those computed in full.",
+            *dict.fromkeys(self.recorder.notes),
         ]
 
 

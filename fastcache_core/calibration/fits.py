@@ -51,21 +51,22 @@ def fit_map(states: Tensor, residuals: Tensor, runs: Tensor, rank: int = 64, den
     held = runs >= runs.max() + 1 - max(1, round(HELD_OUT * (int(runs.max()) + 1)))
     if held.all() or not held.any():  # a single run: its later half of tokens
         held = torch.arange(len(runs)) >= len(runs) // 2
-    moments = Dense if dense else Diagonal
-    fitted, test = (moments.of(states[:, part], residuals[:, part]) for part in (~held, held))
+    fitted, test = ((Dense if dense else Diagonal).of(states[:, part], residuals[:, part]) for part in (~held, held))
+    each, every = (fitted.diagonal, test.diagonal), (fitted, test)
 
-    def best(kind: str, ridges: Sequence[float] = RIDGES) -> tuple[float, float, str]:
-        return max((test.explained(fitted.solved(kind, rank, ridge)), ridge, kind) for ridge in ridges)
+    def best(kind: str, moments: tuple[Diagonal, Diagonal], ridges: Sequence[float] = RIDGES) -> tuple:
+        scores = ((moments[1].explained(moments[0].solved(kind, rank, ridge)), ridge) for ridge in ridges)
+        return *max(scores), kind, moments
 
-    found = [best("per_channel")]
+    found = [best("per_channel", each)]
     if dense:
-        full = best("full")
-        found += [best("low_rank", [full[1]]), full]  # its directions are the full one's, at the same ridge
-    chosen = (LEAST_EXPLAINED - WORTH, 0.0, "")
+        full = best("full", every)
+        found += [best("low_rank", every, [full[1]]), full]  # its directions are the full one's, at the same ridge
+    chosen = (LEAST_EXPLAINED - WORTH, 0.0, "", each)
     for dearer in found:
         chosen = dearer if dearer[0] > chosen[0] + WORTH else chosen
-    score, ridge, kind = chosen
-    return FittedMap((fitted + test).linear(kind, rank, ridge), score, ridge) if kind else None
+    score, ridge, kind, (some, others) = chosen
+    return FittedMap((some + others).linear(kind, rank, ridge), score, ridge) if kind else None
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,17 @@ class Diagonal:
 
     @classmethod
     def of(cls, states: Tensor, residuals: Tensor) -> Diagonal:
-        sums = [cls._sums(dh, dr) for dh, dr in increments(states, residuals)]
-        total = sum(float(dr.double().square().sum()) for _, dr in increments(states, residuals))
-        return cls(sum(squares for squares, _ in sums), sum(products for _, products in sums), total)
+        squares, products, total = 0.0, 0.0, 0.0
+        for dh, dr in increments(states, residuals):  # one after another: there are dozens, of matrices in wide models
+            more = cls._sums(dh, dr)
+            squares, products = more[0].add_(squares), more[1].add_(products)
+            total += float(dr.double().square().sum())
+        return cls(squares, products, total)
+
+    @property
+    def diagonal(self) -> Diagonal:
+        """Of single channels."""
+        return self
 
     @staticmethod
     def _sums(dh: Tensor, dr: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,19 +118,26 @@ class Dense(Diagonal):
     def _sums(dh: Tensor, dr: Tensor) -> tuple[Tensor, Tensor]:
         return (dh.T @ dh).double(), (dh.T @ dr).double()
 
+    @property
+    def diagonal(self) -> Diagonal:
+        return Diagonal(self.squares.diagonal(), self.products.diagonal(), self.total)
+
     def solved(self, kind: str, rank: int, ridge: float) -> Tensor:
         """The matrix W of dr ~ dh W."""
-        diagonal = self.squares.diagonal()
-        pull = ridge * diagonal.mean() + TINY
-        if kind == "per_channel":
-            return torch.diag(self.products.diagonal() / (diagonal + pull))
-        regularised = self.squares + pull * torch.eye(len(diagonal)).double()
-        matrix = torch.linalg.solve(regularised, self.products)
+        matrix = self._full(ridge)
         if kind == "full":
             return matrix
-        # Reduced-rank regression (Izenman 1975): the directions that matter most in what the full map predicts.
-        axes = torch.linalg.eigh(matrix.T @ regularised @ matrix).eigenvectors[:, -self._rank(rank) :]
+        axes = self._axes(matrix, rank)
         return matrix @ axes @ axes.T
+
+    def _full(self, ridge: float) -> Tensor:
+        regularised = self.squares.clone()
+        regularised.diagonal().add_(ridge * self.squares.diagonal().mean() + TINY)
+        return torch.linalg.solve(regularised, self.products)
+
+    def _axes(self, matrix: Tensor, rank: int) -> Tensor:
+        """Reduced-rank regression (Izenman 1975): the directions that matter most in what the full map predicts."""
+        return torch.linalg.eigh(matrix.T @ self.products).eigenvectors[:, -self._rank(rank) :]
 
     def explained(self, matrix: Tensor) -> float:
         """1 - |dr - dh W|^2 / |dr|^2."""
@@ -129,13 +145,13 @@ class Dense(Diagonal):
         return float(gained) / (self.total + TINY)
 
     def linear(self, kind: str, rank: int, ridge: float) -> LinearMap:
-        matrix = self.solved(kind, rank, ridge)
-        if kind == "per_channel":
-            return PerChannel(matrix.diagonal().float().clone())
+        matrix = self._full(ridge)
         if kind == "full":
             return Full(matrix.T.float().contiguous())
-        u, s, v = (part[..., : self._rank(rank)] for part in torch.svd(matrix))
-        return LowRank((v * s.sqrt()).float().contiguous(), (u * s.sqrt()).T.float().contiguous())
+        axes = self._axes(matrix, rank)
+        down = (matrix @ axes).T
+        even = (down.norm(dim=1) + TINY).sqrt()  # both matrices as large, for what lies between them in half precision
+        return LowRank((axes * even).float().contiguous(), (down / even[:, None]).float().contiguous())
 
     def _rank(self, wanted: int) -> int:
         """No more than half the width, above which a full matrix is cheaper."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from ..calls import BlockCall, Streams
 
 BUDGET = 2**29  # bytes, in system memory
 MOST_TOKENS = 4096  # of all runs together; fits on more take longer and say the same
-BRANCHES = 2  # that most runs have; the tokens are shared out among them
+BRANCHES = 2  # that most runs have; the tokens are shared out among them, and more are not recorded
+BYTES = torch.finfo(torch.float32).bits // 8  # of a number, once it is handed over
 LEAST_TOKENS = 4  # of all runs together, of which single blocks are still worth recording
 
 Range = tuple[int, int]  # first and last block
@@ -49,10 +51,11 @@ class Samples:
         """State and residual of consecutive blocks, from the single ones; None where these were not recorded."""
         if (first, last) in self.states:
             return self.states[first, last], self.residuals[first, last]
-        if (first, first) not in self.states:
+        single = [(block, block) for block in range(first, last + 1)]
+        # A block that another patch took the place of, or skips for some, was not recorded, or not with all tokens.
+        if not all(key in self.runs and self.runs[key].equal(self.runs[single[0]]) for key in single):
             return None
-        total = sum(self.residuals[block, block] for block in range(first, last + 1))
-        return self.states[first, first], total
+        return self.states[single[0]], sum(self.residuals[key] for key in single)
 
 
 @dataclass
@@ -62,11 +65,17 @@ class _Branch:
     states: dict[Range, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     outputs: dict[Range, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
 
+    def has(self, key: Range, evaluations: int) -> bool:
+        """Whether these blocks were recorded at so many evaluations, and hand on what is as wide as what entered."""
+        states, outputs = self.states.get(key, ()), self.outputs.get(key, ())
+        return len(states) == len(outputs) == evaluations and states[0].shape == outputs[0].shape
+
 
 class Recorder:
     """Of all the runs of one calibration. runs: how many there will be; budget: bytes that may be kept.
 
-    The same tokens are followed through a run; every run has others.
+    Where a sampler makes several evaluations a step, the first run takes as many times its share. The same tokens are
+    followed through a run; every run has others.
     """
 
     def __init__(self, runs: int, budget: int = BUDGET):
@@ -111,8 +120,10 @@ class Recorder:
         out = self._of(streams[name][:, span.start : span.stop], tokens if call.index in (0, last) else tokens[:few])
         parts = self._entered.chunk(len(branches)), out.chunk(len(branches))
         for key, state, left in zip(branches, *parts, strict=True):
+            if key not in self._now and len(self._now) == BRANCHES:
+                continue
             branch = self._now.setdefault(key, _Branch())
-            if few:
+            if few and last:
                 self._keep(branch, (call.index, call.index), state[:, :few], left[:, :few])
             if call.index == 0:
                 branch.states[0, last].append(state.flatten(0, 1))
@@ -131,13 +142,10 @@ class Recorder:
         if self._sigmas != self.sigmas or self._names != self.blocks:
             self.notes.append("A run took other steps than the first one and was not used.")
             return
-        whole = {key: branch for key, branch in self._now.items() if self._is_whole(branch)}
+        stack = 0, len(self._names) - 1
+        whole = {key: branch for key, branch in self._now.items() if branch.has(stack, len(self._sigmas))}
         if whole:
             self._kept.append((len(self._kept), whole))
-
-    def _is_whole(self, branch: _Branch) -> bool:
-        stack = 0, len(self._names) - 1
-        return all(len(kept[stack]) == len(self._sigmas) for kept in (branch.states, branch.outputs))
 
     @property
     def is_empty(self) -> bool:
@@ -149,30 +157,38 @@ class Recorder:
         recorded, self._kept = self._kept, []
         if not recorded:
             return None
-        states, outputs, runs = defaultdict(list), defaultdict(list), defaultdict(list)
-        for run, branches in recorded:
-            for branch in branches.values():
-                for key, kept in branch.states.items():
-                    if len(kept) == len(branch.outputs[key]) == len(self.sigmas):
-                        states[key].append(torch.stack(kept))
-                        outputs[key].append(torch.stack(branch.outputs[key]))
-                        runs[key].append(torch.full((states[key][-1].shape[1],), run))
-        entered = {key: torch.cat(parts, dim=1).float() for key, parts in states.items()}
-        added = {key: torch.cat(outputs[key], dim=1).float() - state for key, state in entered.items()}
-        return Samples(self.blocks, self.sigmas, entered, added, {key: torch.cat(parts) for key, parts in runs.items()})
+        branches = [(run, branch) for run, found in recorded for branch in found.values()]
+        states, residuals, runs = {}, {}, {}
+        width = branches[0][1].states[0, len(self.blocks) - 1][0].shape[-1]
+        for key in dict.fromkeys(key for _, branch in branches for key in branch.states):
+            whole = [(run, branch) for run, branch in branches if branch.has(key, len(self.sigmas))]
+            if not whole or whole[0][1].states[key][0].shape[-1] != width:
+                continue
+            runs[key] = torch.cat([torch.full((len(branch.states[key][0]),), run) for run, branch in whole])
+            # What is handed over is let go of, so that it is not held twice.
+            states[key] = torch.cat([torch.stack(branch.states.pop(key)) for _, branch in whole], dim=1).float()
+            outputs = torch.cat([torch.stack(branch.outputs.pop(key)) for _, branch in whole], dim=1).float()
+            residuals[key] = outputs.sub_(states[key])
+        return Samples(self.blocks, self.sigmas, states, residuals, runs)
 
     def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:
         """Tokens of one sample to follow through this run, and how many of them through every single block."""
         rows, tokens, width = call.tokens.shape
         sequences = self.runs * BRANCHES * max(1, rows // branches)
         share = self.budget / 2 / sequences
-        each = 2 * self._steps * width * call.tokens.element_size()  # bytes of a token, for one range of blocks
+        evaluations = len(self.sigmas) or self._steps  # some samplers make several a step, as the first run tells
+        each = 2 * evaluations * width * BYTES  # of a token, for one range of blocks
         many = max(1, min(tokens, int(share / each), MOST_TOKENS // sequences))
-        few = min(many, int(share / (each * max(1, len(self._names)))))
-        if few * sequences < LEAST_TOKENS:
-            few = 0
+        few = self._few(share / (each * max(1, len(self._names))), many, sequences)
         generator = torch.Generator().manual_seed(len(self._kept))
         return torch.randperm(tokens, generator=generator)[:many], few
+
+    def _few(self, share: float, many: int, sequences: int) -> int:
+        """How many of a sample's tokens to follow through single blocks: its share, or one in some runs only."""
+        if share * sequences < LEAST_TOKENS:
+            return 0
+        every = math.ceil(1 / share)
+        return min(many, int(share)) if every == 1 else int(len(self._kept) % every == every - 1)
 
     @staticmethod
     def _of(h: Tensor, tokens: Tensor) -> Tensor:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from fastcache_core.calibration import calibrator as module
 from fastcache_core.calibration.calibrator import CalibrationError, Calibrator
+from fastcache_core.calibration.fits import fit_factors
 from fastcache_core.calibration.part_recorder import PartRecorder
 from fastcache_core.calibration.recorder import Recorder
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig
@@ -107,6 +109,59 @@ def test_faster_costs_more():
     assert errors[0] < errors[1]
 
 
+def test_what_is_never_tried_is_not_fitted(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(module, "fit_factors", lambda *args: fitted.append(args) or fit_factors(*args))
+    calibrator = calibrated(2)
+    tried = [known for known in calibrator._known.values() if known.errors]
+    assert len(fitted) == len(tried) < len(calibrator._known)
+    assert f"The best of {len(tried) + 1} schedules" in calibrator.summary()[-1]  # and one over blocks
+
+
+def test_masks_are_found_in_what_changes_however_much_does_not():
+    """Squares of what all evaluations have in common are larger than those of changes by more than single precision."""
+    masks = []
+    for constant in (0.0, 3e3):
+        recorder = Recorder(1)
+        blocks = [toys.add(constant), *BLOCKS[1:]]
+        run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+        for sigma, img in zip(SIGMAS, toys.trajectory(STEPS, tokens=TOKENS, width=WIDTH, speed=0.0), strict=False):
+            toys.evaluate(run, blocks, sigma, img - constant)
+        run.finish()
+        calibrator = Calibrator(1, 2.0)
+        calibrator._recorded, calibrator.recorder = 1, recorder
+        calibrator.next()
+        masks.append(calibrator._search.best(8))
+    assert masks[0] == masks[1]
+
+
+def test_latents_that_are_nan_are_never_the_best():
+    calibrator, spoilt = Calibrator(2, 2.0), 0
+    while (trial := calibrator.next()) is not None:
+        latents = sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0]
+        if trial.recorder is None and spoilt < 2:
+            latents, spoilt = latents * torch.nan, spoilt + 1
+        calibrator.take(trial, latents)
+    assert calibrator.profile("toy").scores["final_error"] < 1
+
+
+def test_nothing_but_nan_is_refused():
+    calibrator = Calibrator(2, 2.0)
+    while (trial := calibrator.next()) is not None:
+        calibrator.take(trial, sampled(trial.seed, trial.config, trial.profile, trial.recorder)[0] * torch.nan)
+    with pytest.raises(CalibrationError, match="No schedule gave latents without a NaN"):
+        calibrator.profile("toy")
+
+
+def test_states_that_are_nan_are_refused():
+    calibrator = Calibrator(1, 2.0)
+    trial = calibrator.next()
+    recorded(trial.recorder, blocks=[toys.add(torch.nan)] * 4)
+    calibrator.take(trial, torch.zeros(1))
+    with pytest.raises(CalibrationError, match="hidden states have a NaN"):
+        calibrator.next()
+
+
 def test_it_goes_on_after_an_interrupt_as_if_nothing_had_happened(calibrator):
     again = Calibrator(4, 2.0)
     again.take(again.next(), sampled(0, again.next().config, None, again.recorder)[0])
@@ -125,6 +180,62 @@ def test_memory_is_bounded():
             calibrator.take(trial, sampled(trial.seed, trial.config, None, trial.recorder)[0])
         calibrator.next()
     assert few.samples.nbytes <= 30_000 < many.samples.nbytes
+
+
+def recorded(recorder, sigmas=SIGMAS, blocks=BLOCKS, dtype=torch.float32, replaced=(), calls=(("cond", "uncond"),)):
+    """One run of it."""
+    run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder)
+    for sigma in sigmas[:-1]:
+        toys.evaluate(run, blocks, sigma, torch.randn(1, TOKENS, WIDTH, dtype=dtype), calls, replaced)
+    run.finish()
+
+
+@pytest.mark.parametrize("more", [
+    {"dtype": torch.bfloat16, "blocks": [toys.add(1.0)] * 4},
+    {"sigmas": [sigma for sigma in SIGMAS for _ in range(2)][1:]},  # as Heun has it
+    {"calls": [[f"window {i}" for i in range(8)]]},
+])  # fmt: skip
+def test_memory_is_bounded_whatever_the_sampler_and_the_model(more):
+    runs, budget = 8, 120_000
+    recorder = Recorder(runs, budget)
+    for _ in range(runs):
+        recorded(recorder, **more)
+    found = recorder.samples()
+    assert 0.4 * budget < found.nbytes <= (1 + 1 / runs) * budget
+    assert found.span(1, 2) is not None
+
+
+def test_wide_models_record_single_blocks_in_some_runs():
+    """A token of all blocks takes more than a run's share."""
+    recorder = Recorder(16, 16 * 20_000)
+    for _ in range(16):
+        recorded(recorder)
+    found = recorder.samples()
+    assert found.nbytes <= 16 * 20_000
+    assert len(found.runs[0, 3].unique()) == 16
+    few = Recorder(16, 16 * 5_000)
+    for _ in range(16):
+        recorded(few)
+    found = few.samples()
+    assert found.nbytes <= 16 * 5_000
+    assert 4 <= len(found.runs[1, 1].unique()) < len(found.runs[0, 3].unique()) == 16
+
+
+def test_blocks_that_another_patch_takes_the_place_of_are_no_part_of_spans():
+    recorder = Recorder(1)
+    recorded(recorder, replaced=[1])
+    found = recorder.samples()
+    assert found.span(0, 3) is not None and found.span(2, 3) is not None
+    assert found.span(0, 2) is None and found.span(1, 1) is None
+
+
+def test_a_model_of_one_block_is_recorded():
+    recorder = Recorder(1)
+    run = Run(settings(rule="interval", interval=1), NAMES[:1], [(0, 0)], SIGMAS, recorder=recorder)
+    for sigma in SIGMAS[:-1]:
+        toys.evaluate(run, BLOCKS[:1], sigma, torch.randn(1, TOKENS, WIDTH))
+    run.finish()
+    assert recorder.samples().states[0, 0].shape == (STEPS, TOKENS, WIDTH)
 
 
 def test_branches_that_are_not_always_there_are_left_out():

@@ -1,8 +1,11 @@
 """What is fitted to recordings: maps and forecasts that are known beforehand are found."""
 
+import weakref
+
 import pytest
 import torch
 
+from fastcache_core.calibration import fits
 from fastcache_core.calibration.fits import fit_factors, fit_map, left_over
 from fastcache_core.linear import Full, LowRank, PerChannel
 
@@ -46,6 +49,21 @@ def test_a_full_matrix_is_found_and_may_be_forbidden():
     assert isinstance(found.linear, Full)
     torch.testing.assert_close(found.linear.matrix, matrix, atol=0.02, rtol=0.02)
     assert not isinstance(fit_map(states, residuals, RUNS, rank=2, dense=False).linear, Full)
+
+
+def test_sums_over_increments_are_kept_once(monkeypatch):
+    """Of a model 3072 wide a single one takes 150 MB, and there are dozens."""
+    alive, most, sums = weakref.WeakSet(), [0], fits.Dense._sums
+
+    def watched(dh, dr):
+        found = sums(dh, dr)
+        alive.add(found[0])
+        most[0] = max(most[0], len(alive))
+        return found
+
+    monkeypatch.setattr(fits.Dense, "_sums", staticmethod(watched))
+    assert fit_map(walk(), walk() @ torch.randn(WIDTH, WIDTH), RUNS, rank=2) is not None
+    assert most[0] <= 5
 
 
 @pytest.mark.parametrize("runs", [RUNS, torch.zeros(TOKENS, dtype=torch.long)])

@@ -9,6 +9,7 @@ from fastcache_core.config import PREDICTORS, PROBING, RULES
 from fastcache_core.linear import PerChannel
 from fastcache_core.predictors import REUSE, Forecast
 from fastcache_core.profile import Profile
+from fastcache_core.schedule import Schedule
 
 from . import toys
 from .test_engine import SIGMAS, computed, plain, sample
@@ -228,6 +229,20 @@ def test_first_block_looks_at_every_view_of_a_batch():
         assert computed(run) == [1] * 7 and run.report.computed_fraction == 1
 
 
+@pytest.mark.parametrize("rule", ["change", "first_block"])
+def test_every_view_of_a_batch_is_carried_as_far_as_it_went_itself(rule):
+    blocks = [toys.attend(0, 4), toys.attend(1, 4)]
+    states = [toys.trajectory(7, seed=seed, speed=0.02 * (1 + seed)) for seed in range(2)]
+    options = {"rule": rule, "predictor": "aligned", "forecast": None, "level": "stack"}
+    together = toys.make_run(blocks, SIGMAS, 5.0, **options)
+    alone = [toys.make_run(blocks, SIGMAS, 5.0, **options) for _ in states]
+    for sigma, *images in zip(SIGMAS[:-1], *states, strict=True):
+        seen = evaluate_views(together, blocks, sigma, images)
+        for part, run, img in zip(seen, alone, images, strict=True):
+            torch.testing.assert_close(part, evaluate_views(run, blocks, sigma, [img])[0])
+    assert together.report.computed_fraction < 1
+
+
 def test_a_conditioning_that_comes_back_teaches_nothing_wrong():
     """Its anchor is old, the others' is not: its error says nothing about predicting over one evaluation."""
     blocks, states = [toys.attend(0, 4)], toys.trajectory(12)
@@ -241,3 +256,45 @@ def test_a_conditioning_that_comes_back_teaches_nothing_wrong():
         return run.report.to_json()["error_realised"][8][0]
 
     assert realised(lambda i: not 3 <= i < 8) == pytest.approx(realised(lambda i: False), rel=1e-4)
+
+
+def kept(profile=None, steps=7, **options):
+    """Copies of a state that are kept at the end of a run over two blocks, and the run."""
+    blocks, states = [toys.attend(0, 4), toys.attend(1, 4)], toys.trajectory(steps)
+    sigmas = [1 - i / steps for i in range(steps)] + [0.0]
+    run = toys.make_run(blocks, sigmas, 1.0, profile=profile, **options)
+    for sigma, img in zip(sigmas, states, strict=False):
+        toys.evaluate(run, blocks, sigma, img)
+    text_and_image, image = (toys.TEXT + 6) * 4 * 4, 6 * 4 * 4
+    return run.state.nbytes / (text_and_image + image), run
+
+
+def calibrated_profile(maps):
+    names, sigmas = ["double 0", "double 1"], [1 - i / 7 for i in range(7)]
+    rows = [[int(i < 3 or i % 2)] * 2 for i in range(7)]
+    schedule = Schedule(sigmas, rows, [[0.5, 0.5]] * 7)
+    return Profile("toy", 4, names, linear=maps, schedule=schedule, changes=torch.full((2, 7, 3), 0.1))
+
+
+@pytest.mark.parametrize(("options", "copies"), [
+    ({"forecast": None}, 3),
+    ({"forecast": Forecast(0.5)}, 2),
+    ({"forecast": REUSE, "predictor": "extrapolate"}, 1),
+    ({"forecast": None, "mask": "block_caching"}, 2),
+])  # fmt: skip
+def test_as_many_differences_are_kept_as_forecasts_take(options, copies):
+    """A second difference of every block of a large model takes gigabytes."""
+    found, run = kept(calibrated_profile({}), rule="schedule", level="block", **options)
+    assert found == copies
+    assert run.report.computed_fraction < 1
+
+
+def test_where_calibration_found_no_map_none_is_fitted_unless_asked_for():
+    profile = calibrated_profile({(0, 1, "image"): PerChannel(torch.ones(4))})
+    options = {"rule": "interval", "interval": 2, "level": "block"}
+    assert kept(profile, **options)[0] == 2
+    assert kept(profile, predictor="linear", **options)[0] == 3
+    for predictor, needed in (("auto", 2), ("linear", 3)):  # of text and image twice, as if no block were the last
+        budget = needed * (8 + 6) * 16 - 1
+        found, run = kept(profile, predictor=predictor, memory_budget=lambda budget=budget: budget, **options)
+        assert run.cut.level == "stack"
