@@ -134,7 +134,7 @@ class FastCacheCalibrate(io.ComfyNode):
             unfinished.forget()  # going on with what was recorded would end here again
             raise ValueError(str(error)) from None
         unfinished.forget()
-        summary = [*calibrator.summary(), *dict.fromkeys(calibrator.recorder.notes)]
+        summary = calibrator.summary()
         for sentence in summary:
             log.info("FastCache Calibrate: %s", sentence)
         return io.NodeOutput(profile, "\n".join(summary))
