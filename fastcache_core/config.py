@@ -14,6 +14,7 @@ from .thresholds import HIGHEST, parse_thresholds
 RULES = ("significance", "change", "distance", "interval", "schedule", "first_block", "first_block_distance",
          "fitted_change", "magnitude", "sensitivity", "rate", "paper_chi_square")  # fmt: skip
 PROBING = ("first_block", "first_block_distance")  # rules that look at the first block's work
+PROFILED = ("schedule", "fitted_change", "magnitude", "sensitivity")  # rules that look things up in a profile
 PLANNED = ("interval", "schedule")  # rules that say themselves how often to compute
 AS_THE_CROW_FLIES = ("distance", "first_block_distance", "sensitivity")  # rules that compare with the anchor
 MASKS = ("profile", "learning_to_cache", "smoothcache", "invardiff", "block_caching", "procache", "eb_cache")
@@ -129,6 +130,11 @@ class BlockCacheConfig:
             raise ValueError(
                 "The predictor linear follows the state that a block adds to, and a sub-layer adds to none; choose the "
                 "predictor extrapolate or reuse, or the level block."
+            )
+        if self.rule in PROFILED and self.level == "model_output":
+            raise ValueError(
+                f"The rule {self.rule} looks up what a profile says of blocks, of which the level model_output touches "
+                "none; choose the level stack, or another rule."
             )
         if self.probes and self.level == "model_output":
             raise ValueError(

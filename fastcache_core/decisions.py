@@ -128,6 +128,10 @@ class Plan:
         self.problem = mask.why_not(self.steps)
         self.carried: Schedule | None = None  # once an evaluation was met that the mask was not made for
 
+    def suits(self, steps: int) -> bool:
+        """Whether it was made for about so many steps, some samplers evaluating twice in each."""
+        return len(self.mask.sigmas) <= 2 * steps
+
     def at(self, evaluation: int, sigma: float) -> Planned | None:
         if self.problem is not None:
             return None

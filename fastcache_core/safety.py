@@ -35,7 +35,7 @@ class Safety:
     def _why_off(self) -> str | None:
         steps, least = len(self.run.decider.schedule), self.run.config.block_cache.min_steps
         plan = self.run.decider.plan
-        if plan is not None and plan.problem is None:
+        if plan is not None and plan.problem is None and plan.suits(steps):
             return None  # somebody found out for so few steps
         return f"{steps} steps are too few to skip any, it takes {least}" if steps < least else None
 

@@ -98,12 +98,12 @@ class Blocks:
                 )
             if block_list in self.refused:
                 return forward(*args, **kwargs)
-            return self._made_out(block_list, Forward(block, forward, ()), args, kwargs)
+            return self._made_out(index, block_list, Forward(block, forward, ()), args, kwargs)
 
         return patched
 
-    def _made_out(self, block_list: BlockList, real: Forward, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """Run a block of an unknown model as it is, and see what its hidden states are."""
+    def _made_out(self, index: int, block_list: BlockList, real: Forward, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Run a block of an unknown model as it is, see what its hidden states are, and tell the engine."""
         given = real.arguments(args, kwargs)
         before = {name: value.clone() if isinstance(value, Tensor) else value for name, value in given.items()}
         out = real.run(len(args), given)
@@ -113,6 +113,8 @@ class Blocks:
             self._leave(block_list, "do not return what they are given in its shape")
         else:
             self.lists[block_list.attribute] = found
+            streams = dict(zip(found.returns, out if found.tupled else (out,), strict=True))
+            self._through_engine(index, found, before, lambda edited: streams)  # computed: nothing is kept yet
         return out
 
     def _leave(self, block_list: BlockList, why: str) -> None:

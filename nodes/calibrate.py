@@ -11,7 +11,7 @@ import comfy.samplers
 import comfy.utils
 from comfy_api.latest import io
 
-from ..fastcache_core.calibration.calibrator import Calibrator
+from ..fastcache_core.calibration.calibrator import CalibrationError, Calibrator
 from ..fastcache_core.calibration.recorder import BUDGET
 from ..fastcache_core.profile import Profile
 from .blocks import blocks_of
@@ -93,8 +93,9 @@ class FastCacheCalibrate(io.ComfyNode):
                     default=16,
                     min=2,
                     max=1000,
-                    tooltip="So often the whole image is sampled. Lower: quicker; higher: learns more, which pays less "
-                    "and less above 16.",
+                    tooltip="So often the whole image is sampled and recorded; then schedules are tried, in up to "
+                    "twice as many quicker runs. Lower: quicker; higher: learns more, which pays less and less above "
+                    "16.",
                 ),
                 io.Float.Input(
                     "target_speedup",
@@ -127,9 +128,13 @@ class FastCacheCalibrate(io.ComfyNode):
         network = plain.model.diffusion_model
         parts = bool(blocks_of(network).parts(network))
         calibrator = unfinished.taken_up(key, lambda: Calibrator(runs, target_speedup, parts=parts))
-        profile = calibrated(calibrator, Sampler(plain, **widgets), runs, target_speedup)
+        try:
+            profile = calibrated(calibrator, Sampler(plain, **widgets), runs, target_speedup)
+        except CalibrationError as error:
+            unfinished.forget()  # going on with what was recorded would end here again
+            raise ValueError(str(error)) from None
         unfinished.forget()
-        summary = calibrator.summary()
+        summary = [*calibrator.summary(), *dict.fromkeys(calibrator.recorder.notes)]
         for sentence in summary:
             log.info("FastCache Calibrate: %s", sentence)
         return io.NodeOutput(profile, "\n".join(summary))
@@ -157,7 +162,7 @@ def calibrated(calibrator: Calibrator, sampler: Sampler, runs: int, target_speed
 
         log.info("FastCache Calibrate: run %d of at most %d, %s.", done + 1, trials, trial.why)
         latents, report = sampler.sample(trial, watch)
-        if not report["computed"]:
+        if not report["computed"] or not calibrator.recorder.sigmas:
             raise ValueError(f"Nothing can be learned from this run. {' '.join(report['notes'])}")
         calibrator.take(trial, latents)
     bar.update_absolute(1, 1)  # it may end earlier than at most
@@ -179,8 +184,9 @@ class Unfinished:
             return self.calibrator
         if self.calibrator is not None:
             log.info("FastCache Calibrate: inputs have changed, so what was interrupted before begins anew.")
-        log.info("FastCache Calibrate: what is recorded takes at most %d MB of system memory.", BUDGET // 2**20)
         self.key, self.calibrator = key, begin()
+        most = BUDGET * (1 if self.calibrator.parts is None else 2)
+        log.info("FastCache Calibrate: what is recorded takes at most %d MB of system memory.", most // 2**20)
         return self.calibrator
 
     def forget(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch.nn import Module
 
+from ..fastcache_core.config import BlockCacheConfig
+from ..fastcache_core.masks import NEEDED_CURVES
 from ..fastcache_core.profile import Profile
 from .blocks import blocks_of
 
@@ -45,3 +47,21 @@ def used_otherwise(profile: Profile, present: Mapping[str, Any]) -> str | None:
     was = ", ".join(f"{name} {profile.made_for[name]}" for name in changed)
     now = ", ".join(f"{name} {present[name]}" for name in changed)
     return f"The profile was made with {was}; this run has {now}, which it may suit less."
+
+
+def use_of(profile: Profile, blocks: BlockCacheConfig, predictor: str, planned: bool) -> str:
+    """What a run with these settings uses of its profile, in a sentence; planned: whether it has a mask to follow."""
+    decides = blocks.highest_threshold > 0
+    parts = {
+        "schedule": decides and planned and blocks.mask == "profile",
+        "change table": decides and planned and blocks.mask != "profile",
+        "curves": decides and blocks.rule in NEEDED_CURVES,
+        "linear maps": predictor == "linear" and bool(profile.linear),
+    }
+    used = " and ".join(name for name, is_used in parts.items() if is_used)
+    name = profile.made_for.get("name")
+    called = f"profile {name!r}" if name else "profile, which was not saved,"
+    if used:
+        return f"The {called} is used: its {used}."
+    ignored = f"the rule {blocks.rule} and the predictor {predictor} do not look at it"
+    return f"Nothing of the {called} is used: {ignored if decides else 'the block cache is off'}."

@@ -37,7 +37,7 @@ from ..fastcache_core.report import Report, log_line
 from ..fastcache_core.tokens import Span
 from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
-from .fit import used_otherwise
+from .fit import use_of, used_otherwise
 from .live import LivePreview
 from .sublayers import Sublayers
 
@@ -58,14 +58,15 @@ def apply_fastcache(
     node: str | None = None,
     profile: Profile | None = None,
     recorder: Recorder | None = None,
+    tells: bool = True,
 ) -> Any:
     """A clone of the ModelPatcher `model` that samples with FastCache; of several in a row the last one counts.
 
     node: id of the node that asks for it, by which previews that look while it samples are found. profile: what was
-    learned about this model. recorder: what learns about it.
+    learned about this model. recorder: what learns about it. tells: whether the log gets a line about each run.
     """
     patched = without_fastcache(model, "the settings of the last node count")
-    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config, node, profile, recorder))
+    patched.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Sampling(config, node, profile, recorder, tells))
     return patched
 
 
@@ -97,8 +98,15 @@ def last_report(model: Any) -> dict[str, Any]:
 class Sampling:
     """OUTER_SAMPLE wrapper: one `Session` per sampling run, whose report stays here."""
 
-    def __init__(self, config: FastCacheConfig, node: str | None, profile: Profile | None, recorder: Recorder | None):
-        self.config, self.node, self.profile, self.recorder = config, node, profile, recorder
+    def __init__(
+        self,
+        config: FastCacheConfig,
+        node: str | None,
+        profile: Profile | None,
+        recorder: Recorder | None,
+        tells: bool = True,
+    ):
+        self.config, self.node, self.profile, self.recorder, self.tells = config, node, profile, recorder, tells
         self.report: dict[str, Any] | None = None
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -128,7 +136,8 @@ class Sampling:
     def _tell(self, report: Report) -> None:
         try:
             self.report = report.to_json()
-            log.log(logging.ERROR if report.failed else logging.INFO, log_line(self.report))
+            level = logging.INFO if self.tells else logging.DEBUG
+            log.log(logging.ERROR if report.failed else level, log_line(self.report))
         except Exception:  # a report must not cost the image
             log.exception("FastCache: the run is over, but its report could not be written.")
 
@@ -238,8 +247,11 @@ class Session:
         if self.blocks is None:
             self.run.report.note("The level model_output touches no blocks, so the profile is not used.")
             return
-        name, known = self.profile.made_for.get("name"), self.profile.made_for.get("sampler")
-        self.run.report.note(f"The profile {name!r} is used." if name else "A profile that was not saved is used.")
+        plan, known = self.run.decider.plan, self.profile.made_for.get("sampler")
+        if self.run.safety.off or (plan is not None and plan.problem is not None):
+            return  # the report says why it cannot be followed
+        settings, predictor = self.run.config.block_cache, self.run.memory.predictor
+        self.run.report.note(use_of(self.profile, settings, predictor, plan is not None))
         present = {"sampler": known if is_sampler(sampler, known) else sampler_name(sampler), "cfg": self.cfg}
         different = used_otherwise(self.profile, present)
         if different:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..fastcache_core.config import BlockCacheConfig, TokenSelectorConfig
 from ..fastcache_core.presets import PRESETS, settings
 from .block_cache import BlockCacheSocket
 from .checks import complaint
 from .token_selector import TokenSelectorSocket
+
+
+def read_widgets(method: str, strength: float) -> tuple[BlockCacheConfig, TokenSelectorConfig]:
+    """Widget values as settings; ValueError, which names the widget that is wrong."""
+    try:
+        return settings(method, strength)
+    except ValueError as problem:
+        if method not in PRESETS:
+            raise
+        raise ValueError(f"strength {strength:g} is none for {method}: {problem} 0 is as published.") from problem
 
 
 class FastCachePreset(io.ComfyNode):
@@ -28,8 +39,7 @@ class FastCachePreset(io.ComfyNode):
                     options=list(PRESETS),
                     default="FastCache",
                     tooltip="Which method decides what is computed, and what stands in for the rest. Those that follow "
-                    "recorded changes or curves need a profile from FastCache Calibrate: without one everything is "
-                    "computed, and the log says so.",
+                    "recorded changes or curves need a profile from FastCache Calibrate, which FastCache asks for.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -51,8 +61,8 @@ class FastCachePreset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, method, strength) -> bool | str:
-        return complaint(settings, name=method, strength=strength)
+        return complaint(read_widgets, method=method, strength=strength)
 
     @classmethod
     def execute(cls, method, strength) -> io.NodeOutput:
-        return io.NodeOutput(*settings(method, strength))
+        return io.NodeOutput(*read_widgets(method, strength))

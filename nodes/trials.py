@@ -39,7 +39,7 @@ class Sampler:
 
     def sample(self, trial: Trial, watch: Watch) -> tuple[Tensor, dict[str, Any]]:
         """The latents [samples, ...] of one trial, on the CPU, and the report of its run."""
-        model = apply_fastcache(self.model, trial.config, None, trial.profile, trial.recorder)
+        model = apply_fastcache(self.model, trial.config, None, trial.profile, trial.recorder, tells=False)
         seed = (self.seed + trial.seed) % SEEDS
         made = {name: self.latent_image[name] for name in EMPTY_LATENTS if name in self.latent_image}
         latents = comfy.sample.fix_empty_latent_channels(model, self.latent_image["samples"], **made)

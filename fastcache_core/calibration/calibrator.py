@@ -129,6 +129,7 @@ class Calibrator:
             return
         if trial.recorder is not None:
             self._recorded += 1
+            self._check_recordings()
             if len(self.references) < self.compared:
                 self.references.append(latents)
             return
@@ -138,6 +139,21 @@ class Calibrator:
         if len(candidate.errors) == self.compared:
             self._queue.popleft()
             self._judge(candidate)
+
+    def _check_recordings(self) -> None:
+        """After the first run, before people wait for others that would tell no more."""
+        if self.recorder.is_empty:
+            raise CalibrationError(
+                "Nothing was recorded: no call of the model took the same tokens through all of its blocks at every "
+                "evaluation. Another node may call it on parts of the picture, or its lists of blocks see different "
+                "tokens. Remove that node, or use FastCache without a profile."
+            )
+        evaluations = len(self.recorder.sigmas)
+        if evaluations < LEAST_EVALUATIONS:
+            raise CalibrationError(
+                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
+                "steps."
+            )
 
     def _judge(self, candidate: _Candidate) -> None:
         """Keep it if it is the best so far, and try its neighbours then."""
@@ -152,17 +168,7 @@ class Calibrator:
 
     def _learn(self) -> None:
         self.samples = self.recorder.samples()
-        if self.samples is None:
-            raise CalibrationError(
-                "Nothing was recorded: FastCache does not know this model's blocks, or left its calls alone. The log "
-                "says why."
-            )
         evaluations = len(self.samples.sigmas)
-        if evaluations < LEAST_EVALUATIONS:
-            raise CalibrationError(
-                f"A run has {evaluations} evaluations, but it takes {LEAST_EVALUATIONS} to skip any; sample with more "
-                "steps."
-            )
         self._fit_maps()
         rest = left_over(*self._stack(), self._linear(self.samples.stack))
         flat = rest.flatten(1)

@@ -139,6 +139,11 @@ class Recorder:
         stack = 0, len(self._names) - 1
         return all(len(kept[stack]) == len(self._sigmas) for kept in (branch.states, branch.outputs))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no run was recorded so far."""
+        return not self._kept
+
     def samples(self) -> Samples | None:
         """Hands over everything that was recorded; None where nothing was."""
         recorded, self._kept = self._kept, []

@@ -14,6 +14,7 @@ from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
 from .graphs import DEFAULTS, graph, quality, sample, toy_graph
+from .test_unknown_models import unknown_graph
 
 STEPS, RUNS = 6, 2
 PROMPTS = ("red trousers",)
@@ -68,7 +69,7 @@ def test_calibrated_saved_loaded_and_used(server):
     used["fastcache"]["inputs"]["profile"] = ["profile", 0]
     latents, report = sample(server, used)
     assert report["run"]["rule"] == "schedule" and report["run"]["profile"] == learned.made_for
-    assert report["notes"] == ["The profile 'learned' is used."]
+    assert report["notes"] == ["The profile 'learned' is used: its schedule and linear maps."]
     assert 0.4 <= report["computed_fraction"] <= 0.6
     assert quality(latents, reference) > 20  # of six evaluations, three
 
@@ -78,7 +79,7 @@ def test_it_is_used_without_being_saved_and_nothing_is_left_of_it(server):
     used = {**calibration(small(seed=6)), **small(seed=6, fastcache={})}
     used["fastcache"]["inputs"]["profile"] = ["calibrate", 0]
     _, report = sample(server, used)
-    assert report["notes"] == ["A profile that was not saved is used."]
+    assert report["notes"] == ["The profile, which was not saved, is used: its schedule and linear maps."]
     again = small(seed=6)
     again["sample"]["inputs"]["denoise"] = 0.9999999  # another input, so that the sampler runs again
     after, _ = sample(server, again)
@@ -182,3 +183,54 @@ def test_attention_and_mlps_are_recorded_where_they_can_be_reached(server):
 def test_a_u_net_is_refused(server):
     with pytest.raises(ComfyError, match="cannot be calibrated: FastCache neither knows it nor finds blocks"):
         server.run(calibration(toy_graph("unet")))
+
+
+def test_too_few_steps_are_refused_after_one_run_and_again(server):
+    before = len(server.log())
+    for _ in range(2):  # what was recorded is of no use, and is not gone on with
+        with pytest.raises(ComfyError, match="A run has 4 evaluations, but it takes 6 to skip any; sample with more"):
+            server.run(calibration(small(steps=4), runs=8))
+    told = server.log()[before:]
+    assert told.count("run 1 of at most") == 2 and "run 2 of" not in told and "continues" not in told
+
+
+def test_the_log_speaks_of_calibration_only(server):
+    """Its runs are none whose skips anybody wants to hear about."""
+    before = len(server.log())
+    server.run(calibration(small(seed=18)))
+    told = [line for line in server.log()[before:].splitlines() if "FastCache" in line]
+    assert told and all("FastCache Calibrate: " in line for line in told)
+    assert "MB of system memory" in told[0] and "final latents differ by" in told[-1]
+
+
+def test_runs_that_took_other_steps_are_told_of(server):
+    told = server.run(calibration(small(seed=19, sampler_name="dpm_adaptive"), runs=3))["outputs"]["summary"]["text"][0]
+    assert "A run took other steps than the first one and was not used." in told
+
+
+@pytest.mark.parametrize("kind", ["one stream", "two streams", "in place", "tupled", "on a grid"])
+def test_an_unknown_transformer_is_calibrated_from_its_first_evaluation(server, kind):
+    learned = profile(server, calibration(unknown_graph(kind)), "unknown")
+    assert learned.family == "unknown" and len(learned.schedule.sigmas) == 12
+    used = unknown_graph(kind, {})
+    used["profile"] = node("FastCacheLoadProfile", name="unknown.safetensors")
+    used["fastcache"]["inputs"]["profile"] = ["profile", 0]
+    _, report = sample(server, used)
+    assert any("'unknown' is used: its schedule" in note for note in report["notes"])
+    assert not any("carried over" in note for note in report["notes"])
+    assert report["computed_fraction"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("growing", "they are left alone"),
+        ("packed", "they are left alone"),
+        ("two lists", "lists of blocks see different"),
+    ],
+)
+def test_blocks_that_cannot_be_followed_end_calibration_after_one_run_and_it_says_why(server, kind, why):
+    before = len(server.log())
+    with pytest.raises(ComfyError, match=f"Nothing .*{why}"):
+        server.run(calibration(unknown_graph(kind)))
+    assert "run 2 of" not in server.log()[before:]

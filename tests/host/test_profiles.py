@@ -59,14 +59,15 @@ def test_the_schedule_of_a_profile_is_followed(server, folder):
     assert report["run"]["rule"] == "schedule"
     assert report["run"]["profile"] == {"name": "demo", "sampler": "euler", "steps": STEPS, "cfg": 3.0}
     assert report["computed"] == MASK
-    assert report["notes"] == ["The profile 'demo' is used."]
-    assert "The profile 'demo' is used." in server.log()
+    assert report["notes"] == ["The profile 'demo' is used: its schedule."]
+    assert "The profile 'demo' is used: its schedule." in server.log()
 
 
 def test_a_connected_block_cache_decides_about_the_rule(server, folder):
     followed = refined(with_profile(graph(fastcache={}), "demo"), {"rule": "interval", "interval": 2})
     _, report = sample(server, followed)
     assert report["run"]["rule"] == "interval"
+    assert "Nothing of the profile 'demo' is used: the rule interval" in report["notes"][0]
     _, report = sample(server, refined(with_profile(graph(fastcache={}), "demo"), {"rule": "schedule"}))
     assert report["computed"] == MASK
 

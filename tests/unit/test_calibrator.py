@@ -170,21 +170,19 @@ def test_impossible_wishes_are_refused(runs, speed):
 
 def test_a_model_that_nothing_is_known_of_cannot_be_calibrated():
     calibrator = Calibrator(1, 2.0)
-    calibrator.take(calibrator.next(), torch.zeros(1))
     with pytest.raises(CalibrationError, match="Nothing was recorded"):
-        calibrator.next()
+        calibrator.take(calibrator.next(), torch.zeros(1))
 
 
-def test_too_few_steps_are_refused():
-    calibrator = Calibrator(1, 2.0)
+def test_too_few_steps_are_refused_after_the_first_run():
+    calibrator = Calibrator(8, 2.0)
     trial = calibrator.next()
     run = Run(trial.config, NAMES, [(0, 3)], [1.0, 0.5, 0.0], recorder=trial.recorder)
     for sigma in (1.0, 0.5):
         toys.evaluate(run, BLOCKS, sigma, torch.randn(1, TOKENS, WIDTH))
     run.finish()
-    calibrator.take(trial, torch.zeros(1))
     with pytest.raises(CalibrationError, match="A run has 2 evaluations, but it takes 6"):
-        calibrator.next()
+        calibrator.take(trial, torch.zeros(1))
 
 
 MODULES = ["attention 0", "attention 1", "mlp 0", "mlp 1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 import pytest
+import torch
 from torch import nn
 
 from tests.unit.schemas import PACK, pack
@@ -12,6 +13,9 @@ from tests.unit.schemas import PACK, pack
 pack()
 fit = importlib.import_module(f"{PACK}.nodes.fit")
 Profile = importlib.import_module(f"{PACK}.fastcache_core.profile").Profile
+Schedule = importlib.import_module(f"{PACK}.fastcache_core.schedule").Schedule
+PerChannel = importlib.import_module(f"{PACK}.fastcache_core.linear").PerChannel
+BlockCacheConfig = importlib.import_module(f"{PACK}.fastcache_core.config").BlockCacheConfig
 
 
 class Block(nn.Module):
@@ -74,3 +78,41 @@ def test_what_differs_is_told_with_both_values() -> None:
         "The profile was made with sampler euler, cfg 3.0; this run has sampler dpmpp_2m, cfg 1.0, which it may suit "
         "less."
     )
+
+
+SCHEDULED = Schedule([1.0, 0.5], [[1] * 4, [0] * 4])
+MAPS = {(0, 3, "image"): PerChannel(torch.zeros(16))}
+
+
+@pytest.mark.parametrize(
+    ("settings", "predictor", "planned", "sentence"),
+    [
+        ({"rule": "schedule"}, "linear", True, "The profile 'mine' is used: its schedule and linear maps."),
+        ({"rule": "schedule"}, "reuse", True, "The profile 'mine' is used: its schedule."),
+        ({"rule": "schedule", "mask": "procache"}, "reuse", True, "The profile 'mine' is used: its change table."),
+        (
+            {"rule": "schedule", "threshold": 0.0},
+            "reuse",
+            True,
+            "Nothing of the profile 'mine' is used: the block cache is off.",
+        ),
+        ({"rule": "magnitude"}, "reuse", False, "The profile 'mine' is used: its curves."),
+        ({"rule": "significance"}, "linear", False, "The profile 'mine' is used: its linear maps."),
+        (
+            {"rule": "interval"},
+            "reuse",
+            False,
+            "Nothing of the profile 'mine' is used: the rule interval and the predictor reuse do not look at it.",
+        ),
+    ],
+)
+def test_what_is_used_of_a_profile_is_told(settings, predictor, planned, sentence) -> None:
+    known = profile(made_for={"name": "mine"}, schedule=SCHEDULED, linear=MAPS)
+    assert fit.use_of(known, BlockCacheConfig(**settings), predictor, planned) == sentence
+
+
+def test_a_profile_without_a_name_is_one_that_was_not_saved() -> None:
+    told = fit.use_of(profile(schedule=SCHEDULED), BlockCacheConfig(rule="schedule"), "extrapolate", True)
+    assert told == "The profile, which was not saved, is used: its schedule."
+    told = fit.use_of(profile(), BlockCacheConfig(), "linear", False)
+    assert told.startswith("Nothing of the profile, which was not saved, is used: the rule significance")

@@ -98,3 +98,12 @@ def test_other_sigmas_are_computed_and_told_of():
 def test_a_mask_that_tells_blocks_apart_is_followed_block_by_block(rows: list[list[int]], level: str) -> None:
     config = FastCacheConfig(BlockCacheConfig(rule="schedule"))
     assert level_of(config, None, Schedule([1.0, 0.5], rows)) == level
+
+
+@pytest.mark.parametrize(("recorded", "skipped"), [(6, True), (20, False)])
+def test_few_steps_are_skipped_only_where_a_mask_was_made_for_as_few(recorded: int, skipped: bool) -> None:
+    mask = Schedule(falling(recorded), [[1 - (0 < i < recorded - 1 and i % 2)] * 2 for i in range(recorded)])
+    profile = toys.Profile("toy", 4, ["double 0", "double 1"], schedule=mask)
+    report = run_with(profile, falling(6), min_steps=8).report.to_json()
+    assert (report["computed_fraction"] < 1) == skipped
+    assert any("6 steps are too few" in note for note in report["notes"]) != skipped
