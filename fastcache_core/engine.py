@@ -254,8 +254,8 @@ class Run:
         if self.decider.plan is not None and self.decider.plan.carried is not None:
             told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
             self.report.note(
-                f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to these "
-                f"{len(self.decider.schedule)} steps; a calibration with these steps would be closer."
+                f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to "
+                f"these {len(self.decider.schedule)} steps; a calibration with these steps would be closer."
             )
         self._report_decision(self.decider.key(self._view, lead), entered, decision)
         return decision
