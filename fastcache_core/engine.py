@@ -42,6 +42,7 @@ class Action(Enum):
     COMPUTE, PREDICT, PARTIAL = "compute", "predict", "partial"
 
 
+MADE_FOR = ("sampler", "scheduler", "steps")  # what a profile's schedule is for, as far as the profile says so
 PROBED = SiteDecision(False, "computed: the first block is, at every evaluation")
 UNKNOWN = SiteDecision(False, "computed: nothing is remembered of it yet")
 
@@ -251,10 +252,10 @@ class Run:
             entered = entered._replace(mask=None)
         decision = self.decider.decide(self._evaluation, self._view, lead, entered)
         if self.decider.plan is not None and self.decider.plan.carried is not None:
-            made_for = ", ".join(f"{name} {value}" for name, value in self.profile.made_for.items())
+            told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
             self.report.note(
-                f"The profile's schedule, made for {made_for or 'another run'}, is carried over by sigma to these "
-                f"{len(self.decider.schedule)} steps."
+                f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to "
+                f"these {len(self.decider.schedule)} steps; a calibration with these steps would be closer."
             )
         self._report_decision(self.decider.key(self._view, lead), entered, decision)
         return decision

@@ -92,13 +92,16 @@ class Schedule:
         return sorted(range(len(self.sigmas)), key=lambda i: -self.sigmas[i])
 
     def _factors_at(self, sigmas: Sequence[float]) -> list[list[float]] | None:
-        """Those of the evaluations where something was predicted, on lines between them."""
+        """The first ones of the evaluations where something was predicted, on lines between them.
+
+        The second ones are right for the anchors they were fitted with, which lie elsewhere now: without them images
+        were closer (docs/design-notes.md).
+        """
         skipped = [i for i in self._falling if not all(self.computed[i])]
         if self.factors is None or not skipped:
             return self.factors and [[0.0, 0.0]] * len(sigmas)
         known = -np.array(self.sigmas)[skipped]
-        columns = [np.interp(-np.array(sigmas), known, np.array(self.factors)[skipped, j]) for j in (0, 1)]
-        return np.stack(columns, axis=1).tolist()
+        return [[float(np.interp(-s, known, np.array(self.factors)[skipped, 0])), 0.0] for s in sigmas]
 
 
 def _part(work: np.ndarray, start: float, end: float) -> np.ndarray:

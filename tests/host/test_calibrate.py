@@ -174,6 +174,12 @@ def test_a_toy_of_another_family(server):
     assert learned.family == "flux" and learned.schedule is not None
 
 
+def test_attention_and_mlps_are_recorded_where_they_can_be_reached(server):
+    learned = profile(server, calibration(toy_graph("wan", steps=STEPS)), "parts")
+    assert {"attention 0", "cross_attention 0", "mlp 0"} <= set(learned.parts)
+    assert learned.part_changes.shape[:2] == (len(learned.parts), STEPS)
+
+
 def test_a_u_net_is_refused(server):
     with pytest.raises(ComfyError, match="cannot be calibrated: FastCache neither knows it nor finds blocks"):
         server.run(calibration(toy_graph("unet")))

@@ -22,7 +22,7 @@ def falling(steps, high=1.0):
 
 def test_at_its_own_sigmas_a_schedule_stays_what_it_is():
     assert MASK.carried(SIGMAS).computed == MASK.computed
-    np.testing.assert_allclose(MASK.carried(SIGMAS).factors[2], [0.5, 0.25])
+    np.testing.assert_allclose(MASK.carried(SIGMAS).factors[2:4], [[0.5, 0.0], [0.75, 0.0]])
 
 
 def test_twice_the_steps_compute_half_of_each_pair():
