@@ -144,6 +144,14 @@ def rate(facts: Facts, site: SiteFacts) -> float | None:
     return None if site.rate is None else site.rate * site.change
 
 
+def _mask(config: BlockCacheConfig) -> str:
+    """What the rule `schedule` follows, in words."""
+    if config.mask == "profile":
+        return "the schedule"
+    made = f"interval {config.interval}" if config.mask == "procache" else f"block_threshold {config.threshold:g}"
+    return f"the mask {config.mask}, made for {made},"
+
+
 def interval_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
     """FORA (arXiv 2407.01425): compute every interval-th evaluation."""
     due = f"computed: one evaluation in {config.interval} is (interval)"
@@ -152,7 +160,7 @@ def interval_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheCo
 
 def schedule_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCacheConfig) -> list[str | None]:
     """A mask over evaluations and blocks; what is predicted at once is computed if any block of it is to be."""
-    missing, due = "computed: there is no schedule for this run", "computed: the schedule says so"
+    missing, due = "computed: there is no schedule for this run", f"computed: {_mask(config)} says so"
     return [missing if site.planned is None else due if site.planned else None for site in sites]
 
 
@@ -251,7 +259,7 @@ def why_predicted(config: BlockCacheConfig, own: float | None) -> str:
     if config.rule == "interval":
         return f"predicted: one evaluation in {config.interval} is computed (interval)"
     if config.rule == "schedule":
-        return "predicted: the schedule says so"
+        return f"predicted: {_mask(config)} says so"
     if config.rule == "paper_chi_square":
         return f"predicted: change within the chi-square bound at alpha {config.alpha:g}"
     return f"predicted: {MEASURES[config.rule]} within {config.threshold if own is None else own:g}"

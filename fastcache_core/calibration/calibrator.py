@@ -38,6 +38,7 @@ from .search import Mask, MaskSearch, greedy_blocks
 IMAGE = "image"  # the stream of a whole stack
 MOST_GAP = 8
 LEAST_EVALUATIONS = 6
+LEAST_COMPUTED = 2  # of a run: the first and the last
 COMPARED = 2  # runs that every tried mask is compared on
 DENSE_WIDTH = 1024  # up to which spans and single blocks may get matrices
 # Settings of runs that are recorded, which compute everything, and of those that try a mask.
@@ -189,7 +190,7 @@ class Calibrator:
         # Differences alone count, which would drown in the rounding of what all evaluations have in common.
         flat = (self._rest - self._rest.mean(dim=0)).flatten(1)
         self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas)
-        computed = max(2, min(evaluations - 1, round(evaluations / self.target_speedup)))
+        computed = max(LEAST_COMPUTED, min(evaluations - 1, round(evaluations / self.target_speedup)))
         over_blocks = self._over_blocks(computed / evaluations)
         self._queue.extend([self._candidate(self._search.best(computed)), *over_blocks])
 
@@ -306,7 +307,18 @@ class Calibrator:
             f"single blocks {mean:.0%} on average.",
             f"The best of {self._judged} schedules computes {scores['work']:.0%} of the work; final latents differ "
             f"by {scores['final_error']:.2%} from those computed in full.",
+            *self._out_of_reach(),
             *dict.fromkeys(self.recorder.notes),
+        ]
+
+    def _out_of_reach(self) -> list[str]:
+        """A sentence where even the shortest schedule is not as fast as was wanted."""
+        evaluations = len(self.samples.sigmas)
+        if round(evaluations / self.target_speedup) >= LEAST_COMPUTED:
+            return []
+        return [
+            f"A target_speedup of {self.target_speedup:g} is out of reach: of {evaluations} evaluations, "
+            f"{LEAST_COMPUTED} are computed at least."
         ]
 
 

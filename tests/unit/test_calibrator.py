@@ -104,6 +104,12 @@ def test_the_best_of_what_was_tried_is_taken(calibrator):
     assert done <= most == 4 + 4 * 2
 
 
+def test_a_speedup_out_of_reach_is_told(calibrator):
+    assert not any("out of reach" in sentence for sentence in calibrator.summary())
+    sentence = "A target_speedup of 12 is out of reach: of 16 evaluations, 2 are computed at least."
+    assert sentence in calibrated(2, 12.0).summary()
+
+
 def test_faster_costs_more():
     errors = [off_by(settings(rule="schedule"), calibrated(2, speed).profile("toy"))[0] for speed in (1.5, 3.0)]
     assert errors[0] < errors[1]

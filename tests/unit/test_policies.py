@@ -96,6 +96,14 @@ def test_change_is_held_against_the_threshold_or_the_blocks_own():
     assert "block_thresholds says 0" in reason(sites[2], rule="change")
 
 
+def test_a_mask_tells_what_it_was_made_for():
+    planned = SITE._replace(planned=True)
+    assert reason(planned, rule="schedule") == "computed: the schedule says so"
+    told = reason(planned, rule="schedule", mask="eb_cache", threshold=0.3)
+    assert told == "computed: the mask eb_cache, made for block_threshold 0.3, says so"
+    assert "made for interval 4, says so" in reason(planned, rule="schedule", mask="procache", interval=4)
+
+
 @pytest.mark.parametrize("interval", [1, 2, 5])
 def test_interval_computes_one_evaluation_in_so_many(interval):
     skips, pattern = 0, []
