@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from .defaults import Defaults
-from .predictors import REUSE, Forecast
+from .predictors import LARGEST_FACTOR, REUSE, Forecast
 from .thresholds import HIGHEST, parse_thresholds
 
 RULES = ("significance", "change", "distance", "interval", "schedule", "first_block", "first_block_distance",
@@ -117,7 +117,8 @@ class BlockCacheConfig:
         parse_thresholds(self.block_thresholds)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
         for name in ("first", "second") if self.forecast else ():
-            _check_number(f"The forecast's {name} factor", getattr(self.forecast, name), -8, 8)
+            factor = getattr(self.forecast, name)
+            _check_number(f"The forecast's {name} factor", factor, -LARGEST_FACTOR, LARGEST_FACTOR)
         _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
         _check_integer("min_steps", self.min_steps, 0, 1000)
         if self.level == "sublayer" and self.probes:

@@ -12,11 +12,16 @@ import torch
 
 from .calibration.schedules import MAKERS
 from .config import BlockCacheConfig
-from .curves import MAGNITUDE, OF_STATE, POLYNOMIAL
+from .curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL
 from .profile import Profile
 from .schedule import Schedule
 
-NEEDED_CURVES = {"magnitude": MAGNITUDE, "sensitivity": OF_STATE, "fitted_change": POLYNOMIAL}
+# Rules and what of a profile's curves they look up: what it is, and names.
+NEEDED_CURVES = {
+    "magnitude": ("values", (MAGNITUDE,)),
+    "sensitivity": ("values", (OF_STATE, OF_TIME)),
+    "fitted_change": ("coefficients", (POLYNOMIAL,)),
+}
 
 
 def what_is_missing(config: BlockCacheConfig, profile: Profile | None) -> str | None:
@@ -26,11 +31,10 @@ def what_is_missing(config: BlockCacheConfig, profile: Profile | None) -> str | 
         return f"The rule schedule needs a profile with a schedule. {cure}"
     if config.rule == "schedule" and config.mask != "profile" and (profile is None or sigmas_of(profile) is None):
         return f"The mask {config.mask} is made of a profile's change table, which is missing. {cure}"
-    name = NEEDED_CURVES.get(config.rule)
-    curves = profile and profile.curves
-    if name is not None and (curves is None or (name not in curves.values and name not in curves.coefficients)):
-        return f"The rule {config.rule} needs a profile with the curve {name}. {cure}"
-    return None
+    what, names = NEEDED_CURVES.get(config.rule, ("values", ()))
+    known = getattr(profile and profile.curves, what, {})
+    missing = [name for name in names if name not in known]
+    return f"The rule {config.rule} needs a profile with the curve {missing[0]}. {cure}" if missing else None
 
 
 def mask_of(config: BlockCacheConfig, profile: Profile | None, names: Sequence[str]) -> Schedule | None:

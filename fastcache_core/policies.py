@@ -113,10 +113,14 @@ def distance(facts: Facts, site: SiteFacts) -> float | None:
 
 
 def fitted_change(facts: Facts, site: SiteFacts) -> float | None:
-    """TeaCache (arXiv 2411.19108): changes of the input as changes of the output, by a polynomial, added up."""
+    """TeaCache (arXiv 2411.19108): changes of the input as changes of the output, by a polynomial, added up.
+
+    No change is below zero, which a polynomial may be beyond what it was fitted to.
+    """
     if facts.curves is None or POLYNOMIAL not in facts.curves.coefficients:
         return None
-    return sum(float(np.polyval(facts.curves.coefficients[POLYNOMIAL], step.change)) for step in site.path)
+    fitted = [float(np.polyval(facts.curves.coefficients[POLYNOMIAL], step.change)) for step in site.path]
+    return sum(value if not value < 0 else 0.0 for value in fitted)  # NaN stays, and has it computed
 
 
 def magnitude(facts: Facts, site: SiteFacts) -> float | None:
@@ -129,7 +133,7 @@ def magnitude(facts: Facts, site: SiteFacts) -> float | None:
 
 def sensitivity(facts: Facts, site: SiteFacts) -> float | None:
     """SenCache (arXiv 2602.24208): J_x times the distance of the state, plus J_t times that of sigma."""
-    if facts.curves is None or OF_STATE not in facts.curves.values or site.distance is None:
+    if facts.curves is None or not {OF_STATE, OF_TIME} <= set(facts.curves.values) or site.distance is None:
         return None
     of_state, of_time = (facts.curves.at(name, site.anchor) for name in (OF_STATE, OF_TIME))
     return of_state * site.distance + of_time * abs(facts.sigma - site.anchor)

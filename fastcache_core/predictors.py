@@ -25,6 +25,7 @@ from .store import Store
 # Anchors closer than this part of sigma are one anchor: samplers of second order evaluate a sigma twice, some of them
 # a rounding error apart, and a difference divided by nearly nothing is noise.
 SAME_SIGMA = 1e-3
+LARGEST_FACTOR = 8  # of a forecast's
 FARTHEST = 4.0  # times the distance of the last two anchors that a residual is carried at most
 DAMPING = 0.75  # until what would have been right was measured
 FORGETTING = 0.5

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from .curves import Curves
 from .linear import KINDS, LinearMap
+from .predictors import LARGEST_FACTOR
 from .schedule import Schedule
 
 SCHEMA, VERSION = "fastcache.profile", 1
@@ -271,6 +272,11 @@ def _check_schedule(schedule: Schedule, blocks: int) -> None:
     if schedule.factors is not None and not (_is_table(schedule.factors, len(sigmas), 2)):
         found = short(schedule.factors)
         raise ProfileError(f"The schedule's factors are {found}, but they must be two numbers for each evaluation.")
+    largest = max((abs(factor) for row in schedule.factors or () for factor in row), default=0.0)
+    if largest > LARGEST_FACTOR:
+        raise ProfileError(
+            f"A factor of the schedule is {largest:g}, beyond {LARGEST_FACTOR}, which none needs."
+        )
 
 
 def _is_table(value: Any, rows: int, columns: int) -> bool:
@@ -290,6 +296,9 @@ def _check_curves(curves: Curves) -> None:
     for name, values in curves.values.items():
         if not isinstance(values, list) or len(values) != len(curves.sigmas):
             raise ProfileError(f"The curve {name!r} is {short(values)}, but it must have a number for each sigma.")
+    for name, numbers in curves.coefficients.items():
+        if not isinstance(numbers, list) or not numbers:
+            raise ProfileError(f"The coefficients {name!r} are {short(numbers)}, but they must be a list of numbers.")
 
 
 def _check_numbers(what: str, found: Any) -> None:

@@ -5,7 +5,9 @@ import pytest
 from fastcache_core.chi_square import chi_square_quantile
 from fastcache_core.config import PLANNED, RULES, BlockCacheConfig
 from fastcache_core.curves import MAGNITUDE, OF_STATE, OF_TIME, POLYNOMIAL, Curves
-from fastcache_core.policies import Facts, SiteFacts, guard, held, reasons_to_compute
+from fastcache_core.masks import what_is_missing
+from fastcache_core.policies import Facts, SiteFacts, fitted_change, guard, held, reasons_to_compute
+from fastcache_core.profile import Profile
 from fastcache_core.state import Step
 
 FACTS = Facts(index=9, is_last=False, in_window=True, elements=1000)
@@ -65,6 +67,22 @@ def test_what_a_rule_measures_is_held_against_the_threshold():
         assert predicted([KNOWN], LOOKED_UP, rule=rule, threshold=value * 0.99) == [False]
     missing = ("fitted_change", "magnitude", "sensitivity")
     assert all("is not known" in reason(rule=rule, threshold=10.0) for rule in (*missing, "rate", "distance"))
+
+
+def test_a_polynomial_below_zero_does_not_make_up_for_changes():
+    """Beyond what it was fitted to it may be anything."""
+    curves = Curves([1.0], coefficients={POLYNOMIAL: [-100.0, 3.0, 0.0]})
+    known = KNOWN._replace(path=[Step(1.0, 0.01), Step(0.9, 1.0), Step(0.8, math.nan)])
+    assert fitted_change(Facts(5, False, True, curves=curves), known._replace(path=known.path[:2])) == 0.02
+    assert math.isnan(fitted_change(Facts(5, False, True, curves=curves), known))
+
+
+def test_half_of_what_a_rule_looks_up_is_not_enough():
+    curves = Curves([1.0], {OF_STATE: [1.0]}, {MAGNITUDE: [1.0]})
+    profile = Profile("toy", 4, ["double 0"], curves=curves)
+    for rule, name in (("sensitivity", OF_TIME), ("magnitude", MAGNITUDE), ("fitted_change", POLYNOMIAL)):
+        assert f"with the curve {name}." in what_is_missing(BlockCacheConfig(rule=rule), profile)
+        assert predicted([KNOWN], Facts(5, False, True, curves=curves), rule=rule, threshold=10.0) == [False]
 
 
 def test_a_site_that_was_never_computed_is():

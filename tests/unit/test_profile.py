@@ -320,6 +320,13 @@ def path(tmp_path):
             {"sigmas": [1.0], "computed": [[1] * 3], "factors": [[1.0]]},
             "factors are [[1.0]], but they must",
         ),
+        (
+            "schedule",
+            {"sigmas": [1.0], "computed": [[1] * 3], "factors": [[0.5, -1e30]]},
+            "A factor of the schedule is 1e+30, beyond 8",
+        ),
+        ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": 1.0}}, "The coefficients 'a' are 1.0, but"),
+        ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": []}}, "The coefficients 'a' are [], but"),
         ("curves", {"sigmas": []}, "The curves is {'sigmas': []}, but it must have sigmas, values, coefficients"),
         ("curves", {"sigmas": [], "values": {}, "coefficients": {}}, "sigmas are [], but they must be a list"),
         ("curves", {"sigmas": [1.0], "values": {"a": []}, "coefficients": {}}, "The curve 'a' is [], but it must have"),
