@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..config import BlockCacheConfig, FastCacheConfig
 from ..linear import LinearMap
+from ..memory import IMAGE
 from ..profile import Profile
 from ..schedule import Schedule
 from .curves import fit_curves
@@ -34,7 +35,6 @@ from .recorder import BUDGET, Range, Recorder, Samples
 from .schedules import change_table
 from .search import Mask, MaskSearch, greedy_blocks
 
-IMAGE = "image"  # the stream of a whole stack
 MOST_GAP = 8
 LEAST_EVALUATIONS = 6
 COMPARED = 2  # runs that every tried mask is compared on
@@ -237,7 +237,7 @@ class Calibrator:
         self, schedule: Schedule, family: str = "any", made_for: dict | None = None, scores: dict | None = None
     ) -> Profile:
         samples = self.samples
-        linear = {(*key, name): found.linear for key, found in self._maps.items() for name in self._streams(key)}
+        linear = {(*key, self._stream(key)): found.linear for key, found in self._maps.items()}
         return Profile(
             family,
             samples.width,
@@ -252,11 +252,10 @@ class Calibrator:
         """What rules of published methods look up."""
         return {"changes": self._changes(), "curves": fit_curves(*self._stack(), self.samples.sigmas)}
 
-    def _streams(self, key: Range) -> list[str]:
-        """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""
-        if key == self.samples.stack:
-            return [IMAGE]
-        return [self.recorder.streams[key[0]]]
+    def _stream(self, key: Range) -> str:
+        """Name of the stream that holds the image tokens of a range of blocks, as the engine keeps it."""
+        ends = self.recorder.joined and key[1] == len(self.samples.blocks) - 1
+        return IMAGE if ends else self.recorder.streams[key[0]]
 
     def _scores(self) -> dict[str, float | list[float]]:
         explained = [self._maps[key].explained if key in self._maps else 0.0 for key in self._single()]
