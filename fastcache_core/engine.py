@@ -112,7 +112,8 @@ class Run:
         self.observer: Callable[[int, Report], None] | None = None
         self.recorder = recorder
         if recorder is not None:
-            recorder.begin_run(blocks, len(self.decider.schedule), [span for each in lists for span in spans(*each)])
+            parts = [span for each in lists for span in spans(*each)]
+            recorder.begin_run(blocks, len(self.decider.schedule), parts, joined)
 
     # The host calls these, from the outside in.
 

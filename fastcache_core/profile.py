@@ -280,9 +280,7 @@ def _check_schedule(schedule: Schedule, blocks: int) -> None:
         raise ProfileError(f"The schedule's factors are {found}, but they must be two numbers for each evaluation.")
     largest = max((abs(factor) for row in schedule.factors or () for factor in row), default=0.0)
     if largest > LARGEST_FACTOR:
-        raise ProfileError(
-            f"A factor of the schedule is {largest:g}, beyond what forecasts may have, {LARGEST_FACTOR}."
-        )
+        raise ProfileError(f"A factor of the schedule is {largest:g}, beyond {LARGEST_FACTOR}, which none needs.")
 
 
 def _is_table(value: Any, rows: int, columns: int) -> bool:

@@ -98,7 +98,8 @@ def one_of_each(belongs: Tensor, saliency: Tensor, age: Tensor, config: TokenSel
     The paper takes any; here it is the one that waited most, and of several the one that changed most.
     """
     urgency = age + saliency / (1 + saliency)
-    groups = torch.nn.functional.one_hot(belongs).bool()
+    count = min(config.clusters, belongs.shape[1])  # which one_hot would wait for the device to find
+    groups = torch.nn.functional.one_hot(belongs, count).bool()
     urgent = urgency[..., None].masked_fill(~groups, -1.0).argmax(dim=1)  # [samples, clusters]
     chosen = urgent.gather(1, belongs) == torch.arange(belongs.shape[1], device=belongs.device)
     return chosen | (age >= config.refresh_interval).any(dim=1, keepdim=True)

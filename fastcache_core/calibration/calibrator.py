@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..config import BlockCacheConfig, FastCacheConfig
 from ..linear import LinearMap
+from ..memory import IMAGE
 from ..profile import Profile
 from ..schedule import Schedule
 from .curves import fit_curves
@@ -35,7 +36,6 @@ from .recorder import BUDGET, Range, Recorder, Samples
 from .schedules import change_table
 from .search import Mask, MaskSearch, greedy_blocks
 
-IMAGE = "image"  # the stream of a whole stack
 MOST_GAP = 8
 LEAST_EVALUATIONS = 6
 LEAST_COMPUTED = 2  # of a run: the first and the last
@@ -259,7 +259,7 @@ class Calibrator:
         self, schedule: Schedule, family: str = "any", made_for: dict | None = None, scores: dict | None = None
     ) -> Profile:
         samples = self.samples
-        linear = {(*key, name): found.linear for key, found in self._maps.items() for name in self._streams(key)}
+        linear = {(*key, self._stream(key)): found.linear for key, found in self._maps.items()}
         return Profile(
             family,
             samples.width,
@@ -277,11 +277,10 @@ class Calibrator:
         same = of_parts is not None and of_parts.shape[1] == len(self.samples.sigmas)
         return measured | ({"parts": self.parts.names, "part_changes": of_parts} if same else {})
 
-    def _streams(self, key: Range) -> list[str]:
-        """Names of the streams that hold the image tokens of a range of blocks, as the engine keeps them."""
-        if key == self.samples.stack:
-            return [IMAGE]
-        return [self.recorder.streams[key[0]]]
+    def _stream(self, key: Range) -> str:
+        """Name of the stream that holds the image tokens of a range of blocks, as the engine keeps it."""
+        ends = self.recorder.joined and key[1] == len(self.samples.blocks) - 1
+        return IMAGE if ends else self.recorder.streams[key[0]]
 
     def _scores(self) -> dict[str, float | list[float]]:
         explained = [self._maps[key].explained if key in self._maps else 0.0 for key in self._single()]

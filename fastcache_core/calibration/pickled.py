@@ -11,6 +11,7 @@ import io
 import math
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ LARGEST = 256 * 2**20  # bytes of a file, and of what is in it
 DTYPES = {"FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
           "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8,
           "ByteStorage": np.uint8, "BoolStorage": np.bool_}  # fmt: skip
+# What becomes of a program that makes no sense, or an archive that cannot be unpacked (encrypted: RuntimeError).
+DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, StopIteration, EOFError, RuntimeError,
+          zipfile.BadZipFile, zlib.error)  # fmt: skip
 MAGIC = 0x1950A86A20F9469CFC6C  # how files of torch before 1.6 begin
 
 
@@ -52,7 +56,7 @@ def read_saved(content: bytes) -> Any:
         return _read_zip(content) if zipfile.is_zipfile(io.BytesIO(content)) else _read_old(content)
     except PickleError:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError, RecursionError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise PickleError(f"The file is damaged, or no file of torch.save ({error!r}).") from error
 
 
@@ -115,6 +119,7 @@ class _Machine:
         self.named: dict[str, _Storage] = {}
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.made = 0  # bytes of tensors, of which many may be of the same numbers
 
     def run(self, stream: io.BytesIO) -> Any:
         for code, argument, _ in pickletools.genops(stream):
@@ -160,7 +165,11 @@ class _Machine:
     def _tensor(self, storage: _Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> np.ndarray | None:
         if self.storages is None:
             return None
-        return _array(self.storages.get(storage.key), storage.dtype, offset, shape, strides)
+        array = _array(self.storages.get(storage.key), storage.dtype, offset, shape, strides)
+        self.made += array.nbytes
+        if self.made > LARGEST:
+            raise PickleError(f"The file's tensors take more than the {LARGEST} bytes that are read.")
+        return array
 
     def _build(self, _: Any) -> None:
         """Attributes of an object; those of an ordered dictionary say nothing about what is in it."""

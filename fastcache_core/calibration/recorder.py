@@ -88,8 +88,12 @@ class Recorder:
         self.spans: list[Range] = []
         self.begin_run([], 1)
 
-    def begin_run(self, blocks: Sequence[str], steps: int, spans: Sequence[Range] = ()) -> None:
-        """A run starts, over blocks that may be predicted in these spans; one that did not end is forgotten."""
+    def begin_run(self, blocks: Sequence[str], steps: int, spans: Sequence[Range] = (), joined: bool = True) -> None:
+        """A run starts, over blocks that may be predicted in these spans; one that did not end is forgotten.
+
+        joined: whether the head follows the last block, of which then nothing but the image is kept.
+        """
+        self.joined = joined
         self.spans, self._steps, self._names = list(spans), max(1, steps), list(blocks)
         self._now: dict[Hashable, _Branch] = {}
         self._sigmas: list[float] = []

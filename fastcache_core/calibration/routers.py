@@ -30,6 +30,7 @@ from .pickled import PickleError, read_saved
 from .schedules import THETA
 
 KEY, SCHEMA = "fastcache", "fastcache.router/1"
+MOST_GATES = 10**7
 NAME = re.compile(r"(\d{1,6})\.prob")
 
 
@@ -53,6 +54,8 @@ class Router:
             raise RouterError("A router needs equally many logits, at least one, for each of its evaluations.")
         if not all(0 <= place < self.evaluations for place in self.logits):
             raise RouterError(f"The router has places beyond its {self.evaluations} evaluations.")
+        if self.evaluations * self.layers > MOST_GATES:
+            raise RouterError(f"The router has {self.evaluations} times {self.layers} gates, more than any model.")
         if any(values.isnan().any() for values in self.logits.values()):
             raise RouterError("The router has a NaN in it. Fetch the file again.")
 
@@ -90,14 +93,17 @@ class Router:
         return Schedule(list(sigmas), self.computed(theta))
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write a .safetensors file."""
+        """Write a .safetensors file; RouterError where that cannot be."""
         places = sorted(self.logits)
         tensors = {
             "logits": torch.stack([self.logits[place] for place in places]).float(),
             "places": torch.tensor(places),
         }
         header = {"schema": SCHEMA, "evaluations": self.evaluations}
-        save_file(tensors, path, {KEY: json.dumps(header)})
+        try:
+            save_file(tensors, path, {KEY: json.dumps(header)})
+        except (OSError, SafetensorError) as error:
+            raise RouterError(f"{path} could not be written ({error}). Check the folder.") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Router:
@@ -107,11 +113,13 @@ class Router:
                 header = json.loads((file.metadata() or {}).get(KEY, "null"))
                 if not isinstance(header, dict) or header.get("schema") != SCHEMA:
                     raise RouterError(f"The schema is not {SCHEMA}. Choose another file.")
-                logits, places = file.get_tensor("logits").clone(), file.get_tensor("places").tolist()
-                return cls(dict(zip(places, logits, strict=True)), int(header["evaluations"]))
+                logits, places = file.get_tensor("logits").clone(), file.get_tensor("places")
+                if logits.ndim != 2 or not logits.is_floating_point() or places.dtype != torch.int64:
+                    raise RouterError("It does not hold logits [evaluations, layers] and places.")
+                return cls(dict(zip(places.tolist(), logits, strict=True)), int(header["evaluations"]))
         except RouterError as error:
             raise RouterError(f"{path}: {error}") from error
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise RouterError(f"{path} is no router ({error}). Convert the original again.") from error
 
 

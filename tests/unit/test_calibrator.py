@@ -31,6 +31,7 @@ def wave(seed):
 
 
 BLOCKS = [wave(i) for i in range(4)]
+LINEAR = [lambda streams, sigma, attending: {name: 1.5 * h for name, h in streams.items()}] * 4
 NAMES = [f"double {i}" for i in range(len(BLOCKS))]
 SIGMAS = torch.linspace(1, 0, STEPS + 1).tolist()
 
@@ -233,6 +234,27 @@ def test_blocks_that_another_patch_takes_the_place_of_are_no_part_of_spans():
     found = recorder.samples()
     assert found.span(0, 3) is not None and found.span(2, 3) is not None
     assert found.span(0, 2) is None and found.span(1, 1) is None
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("level", ["block", "span", "stack"])
+def test_every_site_finds_the_map_that_was_fitted_for_it(level, joined):
+    recorder = Recorder(4)
+    calibrator = Calibrator(4, 2.0)
+    calibrator._recorded, calibrator.recorder = 4, recorder
+    for _ in range(4):
+        run = Run(settings(rule="interval", interval=1), NAMES, [(0, 3)], SIGMAS, recorder=recorder, joined=joined)
+        for sigma, img in zip(SIGMAS, torch.randn(STEPS, 1, TOKENS, WIDTH).cumsum(dim=0), strict=False):
+            toys.evaluate(run, LINEAR, sigma, img)
+        run.finish()
+    profile = calibrator.next().profile
+    config = settings(rule="interval", interval=2, level=level)
+    run = Run(config, NAMES, [(0, 3)], SIGMAS, profile=profile, joined=joined)
+    for sigma, img in zip(SIGMAS, torch.randn(STEPS, 1, TOKENS, WIDTH), strict=False):
+        toys.evaluate(run, LINEAR, sigma, img)
+    images = [linear for (_, name), linear in run.memory._maps.items() if name != "txt"]
+    assert len(run.cut.sites) == (1 if level == "stack" else 4)
+    assert images and None not in images
 
 
 def test_a_model_of_one_block_is_recorded():

@@ -2,15 +2,19 @@
 
 import argparse
 import io
+import json
 import os
 import pickle
 import sys
+import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from fastcache_core.calibration import routers
+from fastcache_core.calibration import pickled, routers
 from fastcache_core.calibration.pickled import PickleError, read_saved
 from fastcache_core.calibration.routers import Router, RouterError, read_released, router_of
 from fastcache_core.calibration.schedules import gates, learned_router
@@ -127,6 +131,75 @@ def test_damaged_files_are_refused_with_a_sentence(tmp_path):
     torch.save({"0.weight": torch.ones(3)}, path)
     with pytest.raises(RouterError, match="named like"):
         read_released(path)
+
+
+def zipped(program, numbers=b""):
+    """A file of torch.save with this program."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a/data.pkl", program)
+        archive.writestr("a/data/0", numbers)
+    return buffer.getvalue()
+
+
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+@pytest.mark.parametrize("program", [
+    b"I5\n(I1\nu.",  # items of a number
+    b"}I1\na.",  # appended to a dictionary
+    b"t.",  # a tuple that never began
+    REBUILD + b"(I5\nI0\n(I1\nt(I1\nttR.",  # a tensor of a number in place of a storage
+    b"(X\x07\x00\x00\x00storageI5\nX\x01\x00\x00\x000tQ.",
+    b"I1\n",  # no end
+])  # fmt: skip
+def test_programs_that_make_no_sense_are_refused_with_a_sentence(program):
+    with pytest.raises(PickleError):
+        read_saved(zipped(program))
+
+
+def test_archives_that_cannot_be_unpacked_are_refused_with_a_sentence():
+    content = bytearray(zipped(b"N."))
+    for at in range(0, len(content), 3):
+        damaged = content.copy()
+        damaged[at] ^= 0xFF
+        with suppress(PickleError):
+            read_saved(bytes(damaged))
+    flags = content.index(b"PK\x01\x02") + 8
+    content[flags] |= 1  # encrypted, says the directory
+    content[6] |= 1
+    with pytest.raises(PickleError):
+        read_saved(bytes(content))
+
+
+def test_many_tensors_of_the_same_numbers_are_not_unpacked(monkeypatch):
+    numbers = torch.zeros(1000)
+    buffer = io.BytesIO()
+    torch.save([numbers.view(1000, 1)[:, 0] for _ in range(50)], buffer)
+    assert len(read_saved(buffer.getvalue())) == 50
+    monkeypatch.setattr(pickled, "LARGEST", 20_000)
+    with pytest.raises(PickleError, match="tensors take more than the 20000 bytes"):
+        read_saved(buffer.getvalue())
+
+
+@pytest.mark.parametrize(("logits", "places", "evaluations"), [
+    (torch.zeros(3), torch.arange(3), 3),
+    (torch.zeros(3, 2), torch.arange(3.0), 3),
+    (torch.zeros(3, 2), torch.arange(6).reshape(3, 2), 3),
+    (torch.zeros(3, 2), torch.arange(3), None),
+    (torch.zeros(3, 2), torch.arange(3), 1e999),
+    (torch.zeros(3, 2), torch.arange(3), 10**9),
+])  # fmt: skip
+def test_routers_of_strangers_are_refused_with_a_sentence(tmp_path, logits, places, evaluations):
+    header = {"schema": routers.SCHEMA, "evaluations": evaluations}
+    save_file({"logits": logits, "places": places}, tmp_path / "r.safetensors", {"fastcache": json.dumps(header)})
+    with pytest.raises(RouterError, match=r"r\.safetensors"):
+        Router.load(tmp_path / "r.safetensors")
+
+
+def test_a_router_that_cannot_be_written_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(RouterError, match="could not be written"):
+        router_of(torch.zeros(2, 2)).save(tmp_path / "nowhere" / "r.safetensors")
 
 
 def test_a_tensor_that_is_larger_than_its_numbers_is_refused():

@@ -1,8 +1,9 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastcache_core.config import TokenSelectorConfig
+from fastcache_core.config import CHOICES, TokenSelectorConfig
 from fastcache_core.signals import relative_change, token_saliency
 from fastcache_core.tokens import Span, active_indices, choose_active, clusters, gather_tokens, scatter_tokens
 
@@ -105,3 +106,12 @@ def test_gather_and_scatter_are_inverse():
     scatter_tokens(copy, rows, gather_tokens(h, rows))
     assert torch.equal(gather_tokens(copy, rows), gather_tokens(h, rows))
     assert copy.count_nonzero() == 2 * 2 * 3
+
+
+@pytest.mark.parametrize("choose", CHOICES)
+def test_tokens_are_chosen_without_looking_at_numbers(choose):
+    """Which would wait for the device; here there are none to look at."""
+    h = torch.empty(2, 20, 4, device="meta")
+    age = torch.zeros(2, 20, dtype=torch.int32, device="meta")
+    config = TokenSelectorConfig(threshold=0.5, choose=choose, clusters=5)
+    assert choose_active(h[..., 0], age, config, h).shape == (2, 20)
