@@ -23,7 +23,7 @@ class PartRecorder:
         self.names: list[str] = []
         self.begin_run([], 1)
 
-    def begin_run(self, names: Sequence[str], steps: int, spans: Sequence[Range] = ()) -> None:
+    def begin_run(self, names: Sequence[str], steps: int, spans: Sequence[Range] = (), joined: bool = True) -> None:
         """A run starts, over modules of these names; one that did not end is forgotten."""
         self.names, self._steps = list(names), max(1, steps)
         self._evaluations = 0
