@@ -30,8 +30,8 @@ def flat(texts: Any, path: str = "") -> dict[str, str]:
 
 
 def test_all_nodes_are_there() -> None:
-    parts = ("", "BlockCache", "TokenSelector", "Preview", "Compare", "Calibrate", "SaveProfile", "LoadProfile")
-    assert {f"FastCache{part}" for part in parts} <= NODES.keys()
+    settings = ("", "BlockCache", "TokenSelector", "Preset", "Calibrate", "SaveProfile", "LoadProfile")
+    assert {f"FastCache{part}" for part in (*settings, "Preview", "Compare")} <= NODES.keys()
     assert {"en", "zh"} <= set(LANGUAGES)
 
 
