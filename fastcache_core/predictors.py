@@ -278,16 +278,16 @@ class LinearHistory(History):
     def _linear_part(self, h: Tensor) -> Tensor | None:
         """A h, None while there is no A."""
         if self.linear is not None:
-            return self.linear(h)
-        return None if self._factors is None else h * self._factors
+            return bounded(self.linear(h))
+        return None if self._factors is None else bounded(h * self._factors)
 
     def _rest(self, residual: Tensor, h: Tensor | None) -> Tensor:
         part = self._linear_part(h)
-        return residual if part is None else residual - part
+        return residual if part is None else bounded(residual - part)
 
     def predict(self, h: Tensor, sigma: float, forecast: Forecast = UNDAMPED, out: Tensor | None = None) -> Tensor:
         part, y = self._linear_part(h), super().predict(h, sigma, forecast, out)
-        return y if part is None else y.add_(part)
+        return y if part is None else bounded(y.add_(part))
 
     def remember(self, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
         if self._fits:

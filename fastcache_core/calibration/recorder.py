@@ -108,9 +108,8 @@ class Recorder:
         self._entered = None
         if call.tokens.shape[1] != self._length:
             return  # an area of the picture, or the last window of a long sound: it has not got all these tokens
-        tokens, few = self._chosen
-        ends = call.index in (0, len(self._names) - 1)
-        self._entered = self._of(call.tokens, tokens if ends else tokens[:few])
+        tokens = self._followed(call.index)
+        self._entered = self._of(call.tokens, tokens) if len(tokens) else None
 
     def leaving(self, call: BlockCall, streams: Streams, branches: Sequence[Hashable], evaluation: int, sigma: float):
         """It was computed, and this came out."""
@@ -120,8 +119,8 @@ class Recorder:
             return
         if evaluation == len(self._sigmas):
             self._sigmas.append(sigma)
-        (tokens, few), last = self._chosen, len(self._names) - 1
-        out = self._of(streams[name][:, span.start : span.stop], tokens if call.index in (0, last) else tokens[:few])
+        (_, few), last = self._chosen, len(self._names) - 1
+        out = self._of(streams[name][:, span.start : span.stop], self._followed(call.index))
         parts = self._entered.chunk(len(branches)), out.chunk(len(branches))
         for key, state, left in zip(branches, *parts, strict=True):
             if key not in self._now and len(self._now) == BRANCHES:
@@ -186,6 +185,11 @@ class Recorder:
         few = self._few(share / (each * max(1, len(self._names))), many, sequences)
         generator = torch.Generator().manual_seed(len(self._kept))
         return torch.randperm(tokens, generator=generator)[:many], few
+
+    def _followed(self, block: int) -> Tensor:
+        """The tokens that are recorded at this block: all that were chosen at the ends, fewer between."""
+        tokens, few = self._chosen
+        return tokens if block in (0, len(self._names) - 1) else tokens[:few]
 
     def _few(self, share: float, many: int, sequences: int) -> int:
         """How many of a sample's tokens to follow through single blocks: its share, or one in some runs only."""

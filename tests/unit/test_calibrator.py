@@ -228,6 +228,14 @@ def test_wide_models_record_single_blocks_in_some_runs():
     assert 4 <= len(found.runs[1, 1].unique()) < len(found.runs[0, 3].unique()) == 16
 
 
+def test_blocks_that_are_not_recorded_are_not_looked_at(monkeypatch):
+    """Copying even nothing to the host would wait for the device at every block."""
+    copies, copied = [], Recorder._of
+    monkeypatch.setattr(Recorder, "_of", staticmethod(lambda *given: copies.append(given) or copied(*given)))
+    recorded(Recorder(1, 9_000))
+    assert len(copies) == STEPS * 4  # in and out, of the first block and the last
+
+
 def test_blocks_that_another_patch_takes_the_place_of_are_no_part_of_spans():
     recorder = Recorder(1)
     recorded(recorder, replaced=[1])

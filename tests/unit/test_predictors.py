@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from fastcache_core.predictors import Forecast, History
+from fastcache_core.linear import PerChannel
+from fastcache_core.predictors import Forecast, History, LinearHistory
+from fastcache_core.store import Store
 
 
 def residual(sigma, shape=(1, 3, 2)):
@@ -110,3 +112,13 @@ def test_a_history_counts_its_bytes_and_knows_what_fits():
     assert history.fits(torch.zeros(1, 3, 2))
     assert not history.fits(torch.zeros(1, 4, 2))
     assert not history.fits(torch.zeros(1, 3, 2, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("scale", [2.0, -3.0])
+def test_a_linear_part_beyond_half_precision_is_no_nan(scale):
+    """Models in half precision clip their states there."""
+    h, r = torch.full((1, 2, 2), 4e4, dtype=torch.float16), torch.ones(1, 2, 2, dtype=torch.float16)
+    history = LinearHistory(r, 1.0, 1, Store(), h, PerChannel(torch.full((2,), scale, dtype=torch.float16)))
+    assert history.predict(h, 0.9).isfinite().all()
+    history.remember(-r, 0.8, h)
+    assert history.predict(h + 100, 0.7).isfinite().all()
