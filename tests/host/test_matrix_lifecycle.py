@@ -135,4 +135,5 @@ def test_ten_runs_leave_no_tensors_behind(server):
     for i in range(10):
         _, report = sample(server, graph(seed=200 + i, fastcache=SETTINGS[i % len(SETTINGS)], steps=10))
         assert report["cache_bytes_peak"] > 0
-    assert living_tensors(server, 102) == before
+    living_tensors(server, 102)  # ComfyUI may still hold what the last prompt's nodes put out
+    assert living_tensors(server, 103) == before
