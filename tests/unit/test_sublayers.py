@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -84,6 +84,17 @@ def make_run(model, family, **block_cache):
     parts = family.parts(model)
     run = core.Run(config, [part.name for part in parts], adapters.kinds_of(parts), SIGMAS, joined=False)
     return run, sublayers.Sublayers(run, family, model, nullcontext)
+
+
+@contextmanager
+def one_evaluation(run, reach, sigma, rows):
+    """An evaluation of one conditioning, in which the model's modules go through the engine."""
+    run.begin_evaluation(sigma)
+    run.begin_call(["cond"])
+    reach.begin_call((rows,))
+    with reach.reached():
+        yield
+    run.end_evaluation()
 
 
 @torch.no_grad()
@@ -208,12 +219,8 @@ def test_two_streams_come_back_as_they_would_have():
     with torch.no_grad():
         wanted = model(resting[0], still[0])
         for x in resting[:4]:
-            run.begin_evaluation(SIGMAS[0])
-            run.begin_call(["cond"])
-            reach.begin_call((1,))
-            with reach.reached():
+            with one_evaluation(run, reach, SIGMAS[0], rows=1):
                 out = model(x, still[0])
-            run.end_evaluation()
             torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-5)
     computed = run.report.to_json()["computed"]
     assert computed[0] == [1] * 9 and computed[-1] == [0] * 9
@@ -246,12 +253,8 @@ def test_what_is_predicted_has_the_dtype_and_width_of_what_was_computed():
     run, reach = make_run(model, family_of(), interval=4)
     with torch.no_grad():
         for x, sigma in zip(states(), SIGMAS, strict=False):
-            run.begin_evaluation(sigma)
-            run.begin_call(["cond"])
-            reach.begin_call((2,))
-            with reach.reached():
+            with one_evaluation(run, reach, sigma, rows=2):
                 seen.append(model.blocks[0].mlp(x))
-            run.end_evaluation()
     assert {(y.dtype, y.shape) for y in seen} == {(torch.bfloat16, (2, 6, 4))}
     assert any(row[1] == 0 for row in run.report.to_json()["computed"])
 
@@ -271,12 +274,8 @@ def test_a_module_that_is_given_part_of_the_batch_is_left_alone_with_a_note():
     plain = sample(model, states())
     with torch.no_grad():
         for x, sigma, wanted in zip(states(), SIGMAS, plain, strict=False):
-            run.begin_evaluation(sigma)
-            run.begin_call(["cond"])
-            reach.begin_call((2,))
-            with reach.reached():
+            with one_evaluation(run, reach, sigma, rows=2):
                 out = torch.cat([model(row, sigma) for row in x.split(1)])
-            run.end_evaluation()
             torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-5)
     assert "The sub-layers attention see 1 rows of a batch of 2; they are left alone." in run.report.notes
 
@@ -287,12 +286,8 @@ def test_attention_in_which_another_patch_is_at_work_is_left_alone_with_a_note()
     patched = {"patches": {"attn1_patch": [lambda q, k, v: None]}}
     with torch.no_grad():
         for x, sigma in zip(states(), SIGMAS, strict=False):
-            run.begin_evaluation(sigma)
-            run.begin_call(["cond"])
-            reach.begin_call((2,))
-            with reach.reached():
+            with one_evaluation(run, reach, sigma, rows=2):
                 out = model.blocks[0].attn(x, transformer_options=patched)
-            run.end_evaluation()
             assert torch.equal(out, model.blocks[0].attn(x))
     (note, *_) = run.report.notes
     assert note == "The sub-layers attention have another patch at work in them (attn1_patch); they are left alone."
