@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -21,8 +21,9 @@ from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from .curves import Curves
 from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
 from .predictors import REUSE, Forecast, Offset
+from .ranks import Alone
 from .schedule import Schedule
-from .signals import TINY, relative_change, token_saliency
+from .signals import TINY, mean, token_saliency
 from .sites import Cut, Site
 from .state import Lead, SiteRecord, Step, TokenAnchors
 from .thresholds import along_schedule, parse_thresholds, thresholds_of
@@ -66,7 +67,7 @@ class Entered(NamedTuple):
 
     saliency [samples, tokens]: of tokens, of which those in the mask are to be computed; None where none are selected.
     distance: relative change since everything was last computed. looked_at: what changes are those of. forecast: of
-    what is predicted, where that follows from it.
+    what is predicted, where that follows from it. tokens: of a sample, on all ranks.
     """
 
     lead: Lead | None
@@ -78,6 +79,7 @@ class Entered(NamedTuple):
     distance: float | None = None
     looked_at: Tensor | None = None
     forecast: Forecast | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,12 +147,14 @@ class Plan:
 
 class Decider:
     """Takes the decisions of one run. cut: the sites; sigmas: the sampler's; sigma_window: (high, low), to which
-    skipping is limited; mask: what the rule `schedule` follows; curves: what other rules look up."""
+    skipping is limited; mask: what the rule `schedule` follows; curves: what other rules look up. ranks: the processes
+    that decide together."""
 
     def __init__(self, config: FastCacheConfig, cut: Cut, blocks: Sequence[str], sigmas: Sequence[float],
                  sigma_window: tuple[float, float], mask: Schedule | None = None,
-                 curves: Curves | None = None):  # fmt: skip
+                 curves: Curves | None = None, ranks: Alone | None = None):  # fmt: skip
         self.config, self.cut, self.sigma_window, self.curves = config, cut, sigma_window, curves
+        self.ranks = ranks or Alone()
         ranges = parse_thresholds(config.block_cache.block_thresholds)
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.highest_threshold > 0
@@ -214,26 +218,27 @@ class Decider:
             # A threshold that follows sigma costs a second synchronisation: sigma has to be read first.
             config = self.token_selector(evaluation)
             if config.threshold > 0:
-                saliency = token_saliency(h, lead.anchors.hidden)
+                saliency = token_saliency(h, lead.anchors.hidden, self.ranks.mean)
                 mask = choose_active(saliency, lead.anchors.age, config, h)
-        wanted = {"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {}
+        wanted = self.ranks.told(h) | ({"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {})
         if change is not None:
             wanted["change"] = change
         elif lead is not None and lead.entry is not None:
-            wanted["change"] = relative_change(h, lead.entry, self.norm)
+            wanted["change"] = self.ranks.change(h, lead.entry, self.norm)
         looked_at = h if looked_at is None else looked_at
         known = [] if lead is None else lead.looked_at
         if known:
-            wanted["distance"] = relative_change(looked_at, known[0], self.norm)
-        forecast = aligned(looked_at, *known) if self.config.block_cache.predictor == "aligned" else None
+            wanted["distance"] = self.ranks.change(looked_at, known[0], self.norm)
+        asked = self.config.block_cache.predictor == "aligned"
+        forecast = aligned(looked_at, *known, mean=self.ranks.mean) if asked else None
         if mask is not None:
-            active = mask.sum(dim=1)
-            wanted |= {"fewest": active.amin(), "most": active.amax()}
+            wanted |= self.ranks.counts(mask)
         found = self._read(wanted, h.device)
         evaluation.sigma = found.get("sigma", evaluation.sigma)
-        fewest, most = round(found.get("fewest", 0)), round(found.get("most", 0))
+        fewest = 0 if mask is None else self.ranks.fewest(found["fewest"], mask.shape[1])
+        most, tokens = round(found.get("most", 0)), round(found.get("tokens", h.shape[1]))
         return Entered(
-            lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast
+            lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast, tokens
         )
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
@@ -243,7 +248,7 @@ class Decider:
         self.leads[key] = lead
         lead.travelled += entered.step or 0.0
         lead.path.append(Step(float(evaluation.sigma), entered.step or 0.0))
-        config, facts = self.block_cache(evaluation), self._facts(evaluation, h)
+        config, facts = self.block_cache(evaluation), self._facts(evaluation, entered.tokens * h.shape[2])
         planned = None if self.plan is None else self.plan.at(evaluation.index, float(evaluation.sigma))
         known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
         if entered.distance is not None:
@@ -274,13 +279,17 @@ class Decider:
         scalars = [*wanted.values(), *norms, *self.alarms, *self.checks]
         if not scalars:
             return {}
-        together = torch.stack([number.to(device, torch.float32) for number in scalars])
+        steps = [part for m in self.measurements for part in (m.offset.along, m.offset.length)]
+        together, steps = self.ranks.together(scalars, steps, device)
         begun = time.perf_counter()
-        numbers = together.tolist()
+        read = together.tolist()
         self.waited += time.perf_counter() - begun
         self.synchronisations += 1
+        lengths = {"norm": len(norms), "alarm": len(self.alarms), "check": len(self.checks)}
+        kinds = [*wanted, *(kind for kind, length in lengths.items() for _ in range(length))]
+        numbers = self.ranks.whole(kinds, scalars, read, self.norm)
         rest = numbers[len(wanted) :]
-        self._learn(rest[: len(norms)])
+        self._learn(rest[: len(norms)], steps)
         told = rest[len(norms) :]
         self.alarmed = self.alarmed or any(told[: len(self.alarms)])
         # max() would pass over NaN, which is the worst of all.
@@ -289,13 +298,17 @@ class Decider:
         self.measurements, self.alarms, self.checks = [], [], []
         return dict(zip(wanted, numbers, strict=False))
 
-    def _learn(self, norms: list[float]) -> None:
-        """Pass errors on to the statistics of their sites; those of one evaluation's branches add up."""
-        together: dict[tuple[Hashable, Site, int], list[tuple[Measurement, float, float]]] = {}
-        for m, error, size in zip(self.measurements, norms[::2], norms[1::2], strict=True):
-            together.setdefault((m.view, m.site, m.evaluation), []).append((m, error, size))
+    def _learn(self, norms: list[float], steps: list[Tensor]) -> None:
+        """Pass errors on to the statistics of their sites; those of one evaluation's branches add up.
+
+        steps: what measurements know of the steps of extrapolation, `along` and `length` of all tokens in turn.
+        """
+        together: dict[tuple[Hashable, Site, int], list[tuple[Measurement, float, float, tuple[Tensor, Tensor]]]] = {}
+        pairs = zip(self.measurements, norms[::2], norms[1::2], zip(steps[::2], steps[1::2], strict=True), strict=True)
+        for m, error, size, step in pairs:
+            together.setdefault((m.view, m.site, m.evaluation), []).append((m, error, size, step))
         for (view, site, evaluation), parts in together.items():
-            measurements, errors, sizes = zip(*parts, strict=True)
+            measurements, errors, sizes, taken = zip(*parts, strict=True)
             error = sum(errors) / (sum(sizes) + TINY)
             self.realised.append(Realised(evaluation, view, site, error, sum(sizes)))
             lead = self.leads.get(view)  # forgotten where the run was switched off
@@ -305,9 +318,7 @@ class Decider:
                 record.errors.update(error, measurements[0].decision.change)
                 if measurements[0].decision.change > 0:
                     record.rate = error / measurements[0].decision.change
-                record.damping.update(
-                    *(sum(parts) for parts in zip(*(m.offset[2:] for m in measurements), strict=True))
-                )
+                record.damping.update(*(sum(parts) for parts in zip(*taken, strict=True)))
 
     def finish(self) -> None:
         """Read what was measured after the last decision."""
@@ -320,13 +331,13 @@ class Decider:
         for lead in self.leads.values():
             lead.anchors = None
 
-    def _facts(self, evaluation: Evaluation, h: Tensor) -> Facts:
+    def _facts(self, evaluation: Evaluation, elements: int) -> Facts:
         sigma, (high, low) = evaluation.sigma, self.sigma_window
         return Facts(
             index=evaluation.index,
             is_last=sigma <= self.last_sigma * (1 + 1e-5),  # sigma comes back in float32
             in_window=low <= sigma <= high,
-            elements=h[0].numel(),
+            elements=elements,
             sigma=sigma,
             curves=self.curves,
         )
@@ -380,14 +391,20 @@ class Decider:
             lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)
 
 
-def aligned(now: Tensor, last: Tensor | None = None, before: Tensor | None = None) -> Forecast:
+def aligned(
+    now: Tensor,
+    last: Tensor | None = None,
+    before: Tensor | None = None,
+    mean: Callable[[Tensor], Tensor] = mean,
+) -> Forecast:
     """DiCache (arXiv 2508.17356): y = x + r_b + g (r_a - r_b), with g as what is looked at goes from anchor b past a.
 
     g = mean|now - before| / mean|last - before| of every sample, from 1 to 1.5; reuse until there are two anchors.
+    mean: of every sample's numbers, where not all tokens are here.
     """
     if last is None or before is None:
         return REUSE
-    gone, between = ((h - before).abs().mean(dim=(1, 2), dtype=torch.float32) for h in (now, last))
+    gone, between = (mean((h - before).abs()) for h in (now, last))
     return Forecast((gone / (between + TINY)).clamp(1, FARTHEST_ALIGNED) - 1, in_sigma=False)
 
 

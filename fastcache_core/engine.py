@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from .calibration.part_recorder import PartRecorder
@@ -30,9 +31,9 @@ from .defaults import Defaults, by_rule
 from .masks import mask_of, what_is_missing
 from .memory import IMAGE, Memory
 from .profile import Profile
+from .ranks import ranks_of
 from .report import Report
 from .safety import Safety
-from .signals import relative_change
 from .sites import Cut, Site, level_of, spans
 from .state import Branch, RunState
 from .tokens import gather_tokens, scatter_tokens
@@ -56,7 +57,8 @@ class Run:
     once. separate: why blocks must not be predicted together (something is added between them), or None. profile: what
     calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
     follows the last; else lists are predicted apart. defaults: what stands for settings that are left open. recorder:
-    what remembers computed blocks for calibration.
+    what remembers computed blocks for calibration. group: of the processes that sample this image together, each with
+    a part of its tokens (ranks.py), or None.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Run:
         joined: bool = True,
         defaults: Defaults | None = None,
         recorder: Recorder | PartRecorder | None = None,
+        group: dist.ProcessGroup | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
         self.config = config = config.completed(defaults)
@@ -80,7 +83,8 @@ class Run:
         self.cut = Cut(lists, level_of(config, separate, mask), config.block_cache.probes, joined)
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.profile = profile
-        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves)
+        self.ranks = ranks_of(group)
+        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves, self.ranks)
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
@@ -93,6 +97,8 @@ class Run:
         missing = what_is_missing(config.block_cache, profile)
         if missing:
             self.report.note(f"{missing} Everything is computed without it.")
+        if self.ranks.size > 1:
+            self.report.note(f"Decisions are those of {self.ranks.size} ranks together, of which this is one.")
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
@@ -113,7 +119,7 @@ class Run:
         self.recorder = recorder
         if recorder is not None:
             parts = [span for each in lists for span in spans(*each)]
-            recorder.begin_run(blocks, len(self.decider.schedule), parts, joined)
+            recorder.begin_run(blocks, len(self.decider.schedule), parts, joined, self.ranks)
 
     # The host calls these, from the outside in.
 
@@ -353,8 +359,8 @@ class Run:
         known = [(branch.histories.get((site, IMAGE)), now) for branch, now in parts]
         if all(history is not None and history.fits(now) for history, now in known):
             norm = self.decider.norm
-            changes = [relative_change(now, history.residual(now.device), norm) for history, now in known]
-            self._probed = torch.stack(changes).amax()
+            changes = [self.ranks.change(now, history.residual(now.device), norm) for history, now in known]
+            self._probed = self.ranks.largest_change(changes)
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
         self._passing = range(site.first + 1, site.last + 1)

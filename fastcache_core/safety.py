@@ -77,15 +77,16 @@ class Safety:
         """Before anything is kept of new branches: go down to a level that the memory suffices for."""
         if self._ask_budget is None or self.off or all(branch.computed_at for branch in branches):
             return
-        self._budget = self._budget or self._ask_budget()
-        while (needed := self._planned_bytes(call, len(branches))) > self._budget and not self.off:
+        device = call.tokens.device
+        self._budget = self._budget or self.run.ranks.smallest(self._ask_budget(), device)
+        while (needed := self._planned_bytes(call, len(branches), device)) > self._budget and not self.off:
             self._step_down(
                 f"{needed / 2**20:.1f} MB would be kept, more than the {self._budget / 2**20:.1f} MB there are"
             )
 
-    def _planned_bytes(self, call: BlockCall, branches: int) -> int:
+    def _planned_bytes(self, call: BlockCall, branches: int, device: torch.device) -> float:
         each = self.run.memory.planned_bytes(call, branches, self.run.decider.selecting)
-        return each * len(self.run.state.branches)
+        return self.run.ranks.largest(each * len(self.run.state.branches), device)
 
     def _step_down(self, short: str) -> None:
         run, lower = self.run, STEP_DOWN.get(self.run.cut.level)

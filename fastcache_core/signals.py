@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,18 +21,29 @@ def relative_change(h: Tensor, reference: Tensor, order: float = 2) -> Tensor:
     order: of the norm; 2 is FastCache's, 1 gives a ratio of mean absolute values, as many methods have it. The largest,
     not the mean: in a batch, one image that still changes must not be hidden by others that rest.
     """
-    difference = torch.linalg.vector_norm((h - reference).float(), order, dim=(1, 2))
-    norm = torch.linalg.vector_norm(reference.float(), order, dim=(1, 2))
+    difference, norm = change_norms(h, reference, order)
     return (difference / (norm + TINY)).amax()
 
 
-def token_saliency(h: Tensor, anchor: Tensor) -> Tensor:
+def change_norms(h: Tensor, reference: Tensor, order: float) -> tuple[Tensor, Tensor]:
+    """||h - reference|| and ||reference|| of every sample: [samples] each."""
+    difference = torch.linalg.vector_norm((h - reference).float(), order, dim=(1, 2))
+    return difference, torch.linalg.vector_norm(reference.float(), order, dim=(1, 2))
+
+
+def mean(x: Tensor) -> Tensor:
+    """Of every sample's numbers, x [samples, ...]: [samples], in float32."""
+    return x.mean(dim=tuple(range(1, x.ndim)), dtype=torch.float32)
+
+
+def token_saliency(h: Tensor, anchor: Tensor, mean: Callable[[Tensor], Tensor] = mean) -> Tensor:
     """Squared change of each token since its anchor over the tokens' mean squared norm: [samples, tokens].
 
     The paper thresholds the squared change itself; normalised, one threshold serves models of every width and scale.
+    mean: of every sample's numbers, where not all tokens are here.
     """
     change = (h - anchor).float().square().sum(dim=-1)
-    scale = anchor.float().square().sum(dim=-1).mean(dim=-1, keepdim=True)
+    scale = mean(anchor.float().square().sum(dim=-1))[:, None]
     return change / (scale + TINY)
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from ..calls import BlockCall, Streams
+from ..ranks import Alone
 from .recorder import BUDGET, Range
 from .schedules import change_table
 
 MOST_TOKENS = 64  # of each sample
+Recorded = list[tuple[tuple[int, Hashable], list[Tensor]]]  # outputs by module and branch, one for each evaluation
 
 
 class PartRecorder:
@@ -23,9 +25,16 @@ class PartRecorder:
         self.names: list[str] = []
         self.begin_run([], 1)
 
-    def begin_run(self, names: Sequence[str], steps: int, spans: Sequence[Range] = (), joined: bool = True) -> None:
-        """A run starts, over modules of these names; one that did not end is forgotten."""
-        self.names, self._steps = list(names), max(1, steps)
+    def begin_run(
+        self,
+        names: Sequence[str],
+        steps: int,
+        spans: Sequence[Range] = (),
+        joined: bool = True,
+        ranks: Alone | None = None,
+    ) -> None:
+        """A run starts, over modules of these names; one that did not end is forgotten. ranks: as in `Recorder`."""
+        self.names, self._steps, self._ranks = list(names), max(1, steps), ranks or Alone()
         self._evaluations = 0
         self._outputs: dict[tuple[int, Hashable], list[Tensor]] = defaultdict(list)
         self._whole = False
@@ -55,10 +64,13 @@ class PartRecorder:
 
     def changes(self, most_gap: int) -> Tensor | None:
         """The change table of every module, [modules, evaluations, gaps]; None where one was not always seen."""
-        tables = [self._table(index, most_gap) for index in range(len(self.names))] if self._whole else []
+        if not self._whole:
+            return None
+        recorded = [kept for rank in self._ranks.gathered(list(self._outputs.items())) for kept in rank]
+        tables = [self._table(index, most_gap, recorded) for index in range(len(self.names))]
         return torch.stack(tables) if tables and all(table is not None for table in tables) else None
 
-    def _table(self, index: int, most_gap: int) -> Tensor | None:
-        seen = [kept for (part, _), kept in self._outputs.items() if part == index and len(kept) == self._evaluations]
+    def _table(self, index: int, most_gap: int, recorded: Recorded) -> Tensor | None:
+        seen = [kept for (part, _), kept in recorded if part == index and len(kept) == self._evaluations]
         whole = [torch.stack(kept) for kept in seen if len({part.shape for part in kept}) == 1]
         return change_table(torch.cat(whole, dim=1), most_gap) if whole else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..calls import BlockCall, Streams
+from ..ranks import Alone
 
 BUDGET = 2**29  # bytes, in system memory
 MOST_TOKENS = 4096  # of all runs together; fits on more take longer and say the same
@@ -71,6 +72,14 @@ class _Branch:
         return len(states) == len(outputs) == evaluations and states[0].shape == outputs[0].shape
 
 
+def joined(parts: Sequence[dict[Range, Tensor]], dim: int) -> dict[Range, Tensor]:
+    """Of what several ranks recorded, what all of them did, along the tokens' dimension."""
+    if len(parts) == 1:
+        return parts[0]
+    common = [key for key in parts[0] if all(key in part for part in parts)]
+    return {key: torch.cat([part[key] for part in parts], dim=dim) for key in common}
+
+
 class Recorder:
     """Of all the runs of one calibration. runs: how many there will be; budget: bytes that may be kept.
 
@@ -88,12 +97,20 @@ class Recorder:
         self.spans: list[Range] = []
         self.begin_run([], 1)
 
-    def begin_run(self, blocks: Sequence[str], steps: int, spans: Sequence[Range] = (), joined: bool = True) -> None:
+    def begin_run(
+        self,
+        blocks: Sequence[str],
+        steps: int,
+        spans: Sequence[Range] = (),
+        joined: bool = True,
+        ranks: Alone | None = None,
+    ) -> None:
         """A run starts, over blocks that may be predicted in these spans; one that did not end is forgotten.
 
-        joined: whether the head follows the last block, of which then nothing but the image is kept.
+        joined: whether the head follows the last block, of which then nothing but the image is kept. ranks: the
+        processes that sample together, of which each records its share of tokens.
         """
-        self.joined = joined
+        self.joined, self._ranks = joined, ranks or Alone()
         self.spans, self._steps, self._names = list(spans), max(1, steps), list(blocks)
         self._now: dict[Hashable, _Branch] = {}
         self._sigmas: list[float] = []
@@ -172,12 +189,14 @@ class Recorder:
             states[key] = torch.cat([torch.stack(branch.states.pop(key)) for _, branch in whole], dim=1).float()
             outputs = torch.cat([torch.stack(branch.outputs.pop(key)) for _, branch in whole], dim=1).float()
             residuals[key] = outputs.sub_(states[key])
+        of_ranks = zip(*self._ranks.gathered((states, residuals, runs)), strict=True)
+        states, residuals, runs = (joined(parts, dim) for parts, dim in zip(of_ranks, (1, 1, 0), strict=True))
         return Samples(self.blocks, self.sigmas, states, residuals, runs)
 
     def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:
         """Tokens of one sample to follow through this run, and how many of them through every single block."""
         rows, tokens, width = call.tokens.shape
-        sequences = self.runs * BRANCHES * max(1, rows // branches)
+        sequences = self.runs * BRANCHES * max(1, rows // branches) * self._ranks.size
         share = self.budget / 2 / sequences
         evaluations = len(self.sigmas) or self._steps  # some samplers make several a step, as the first run tells
         each = 2 * evaluations * width * BYTES  # of a token, for one range of blocks
