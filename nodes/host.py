@@ -47,6 +47,7 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
+GROUP = "fastcache_group"  # in transformer_options: the process group of those who sample an image together (ranks.py)
 MODEL_OUTPUT, SUBLAYER, BLOCK, WHOLE_MODEL = "model_output", "sublayer", "block", "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
@@ -221,6 +222,7 @@ class Session:
             joined=whole or (family.joined and not apart),
             defaults=family and family.defaults_for(self.model, shape),
             recorder=recorder,
+            group=guider.model_options.get("transformer_options", {}).get(GROUP),
         )
         self.run.report.run |= describe(family, profile)
         self.profile, self.cfg = profile, getattr(guider, "cfg", None)
