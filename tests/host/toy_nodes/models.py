@@ -20,6 +20,10 @@ from .toys import TOYS, Toy
 FLUX, LUMINA = TOYS["flux"], TOYS["lumina"]
 WIDE = {
     "flux_wide": dataclasses.replace(FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16}),
+    # Deep enough for blocks to outweigh what is around them.
+    "flux_deep": dataclasses.replace(
+        FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16, "depth": 3, "depth_single_blocks": 6}
+    ),
     "lumina_wide": dataclasses.replace(LUMINA, unet=LUMINA.unet | {"dim": 512, "n_heads": 16, "n_kv_heads": 16}),
 }
 HERE = {name: toy for name, toy in TOYS.items() if toy.why_not_here() is None} | WIDE
