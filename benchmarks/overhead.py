@@ -178,16 +178,16 @@ class Overhead:
                             model.negative, model.latent, disable_pbar=True, seed=seed)  # fmt: skip
 
     def row(self) -> Row:
-        everything = self._watched({"threshold": 1e-6}, {"threshold": 1e-9})
+        everything = self.watched({"threshold": 1e-6}, {"threshold": 1e-9})
         self.sample(self.model.patcher, 0)  # loads the model, and fills caches
         self.sample(everything.patcher, 0)
         plain, full = self._paired(everything)
         profiles = [self._profile(everything.report, work) for work in WORKS]
         speeds = [self._speed(profile) for profile in profiles]
-        blocks = self._watched({"rule": "schedule", "level": "block"}, {}, profiles[0], self.clock)
+        blocks = self.watched({"rule": "schedule", "level": "block"}, {}, profiles[0], self.clock)
         self.sample(blocks.patcher, 0)
         computed, predicted = map(median, blocks.block_seconds())
-        stack = self._watched({"rule": "schedule", "level": "stack"}, {}, profiles[0])
+        stack = self.watched({"rule": "schedule", "level": "stack"}, {}, profiles[0])
         self.sample(stack.patcher, 0)
         kept = [watched.report["cache_bytes_peak"] for watched in (stack, blocks)]
         overhead = median(b / a - 1 for a, b in zip(plain, full, strict=True))
@@ -195,7 +195,7 @@ class Overhead:
         return Row(self.name, self.size.blocks, median(plain), overhead, synchronisations, speeds,
                    predicted / computed, *kept)  # fmt: skip
 
-    def _watched(self, block_cache: dict, token_selector: dict, profile: Any = None, clock: Clock | None = None):
+    def watched(self, block_cache: dict, token_selector: dict, profile: Any = None, clock: Clock | None = None):
         block_cache = {"min_steps": 1, **block_cache}
         config = self.config.FastCacheConfig(
             self.config.BlockCacheConfig(**block_cache), self.config.TokenSelectorConfig(**token_selector)
@@ -222,7 +222,7 @@ class Overhead:
         return profile.Profile("any", 1, list(report["blocks"]), schedule=schedule.Schedule(sigmas, rows))
 
     def _speed(self, profile: Any) -> Speed:
-        watched = self._watched({"rule": "schedule"}, {}, profile)
+        watched = self.watched({"rule": "schedule"}, {}, profile)
         self.sample(watched.patcher, 0)
         plain, cached = self._paired(watched)
         achieved, work = median(a / b for a, b in zip(plain, cached, strict=True)), watched.report["computed_fraction"]
