@@ -47,7 +47,9 @@ except ImportError:  # ComfyUI before 0.35 records no allocations
     unrecorded = nullcontext
 
 KEY = "fastcache"
-GROUP = "fastcache_group"  # in transformer_options: the process group of those who sample an image together (ranks.py)
+# In transformer_options: a function that gives the process group of those who sample an image together (ranks.py). Not
+# the group itself, because ComfyUI copies the options deeply.
+GROUP = "fastcache_group"
 MODEL_OUTPUT, SUBLAYER, BLOCK, WHOLE_MODEL = "model_output", "sublayer", "block", "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
@@ -222,7 +224,7 @@ class Session:
             joined=whole or (family.joined and not apart),
             defaults=family and family.defaults_for(self.model, shape),
             recorder=recorder,
-            group=guider.model_options.get("transformer_options", {}).get(GROUP),
+            group=guider.model_options.get("transformer_options", {}).get(GROUP, lambda: None)(),
         )
         self.run.report.run |= describe(family, profile)
         self.profile, self.cfg = profile, getattr(guider, "cfg", None)

@@ -22,7 +22,7 @@ def main() -> None:
     options = measured.model.patcher.model_options.setdefault("transformer_options", {})
     with torch.inference_mode():
         for group in (None, dist.group.WORLD):
-            options[host.GROUP] = group
+            options[host.GROUP] = lambda group=group: group
             watched = measured.watched(SETTINGS, {})
             measured.sample(watched.patcher, 1)
             run = watched.session.run
