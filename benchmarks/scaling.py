@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 FLOAT = 4  # bytes
 SPANS = 4  # of a list, at the level span
+CORRECTOR = 6  # latents that the corrector keeps: three derivatives, what was moved, the last latent and its derivative
 LEVELS = ("model_output", "stack", "span", "block", "sublayer")
 # Bytes that element-wise kernels read and write, per number of the state, in times of its size:
 ADD, ADD_DIFFERENCE = 3, 3  # y = h + r; y += w (r_a - r_b)
@@ -47,8 +48,9 @@ class Shape:
 def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -> int:
     """What a run keeps at most. order: differences of residuals; tokens: whether tokens are selected, which takes the
     level block."""
+    latents = shape.samples * shape.latent * FLOAT
     if level == "model_output":
-        return shape.samples * shape.latent * FLOAT * (1 + shape.branches * (1 + order))
+        return latents * (CORRECTOR + 1 + shape.branches * (1 + order))
     level = "block" if tokens else level
     sites = {
         "stack": 0,  # beside the last one, of which the image is kept and no more
@@ -61,7 +63,7 @@ def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -
     else:
         numbers = sites[level] * shape.tokens + shape.image
     residuals = shape.branches * (1 + order) * shape.state(numbers)
-    return residuals + shape.state(shape.image) + (selector_bytes(shape) if tokens else 0)
+    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape) if tokens else 0)
 
 
 def selector_bytes(shape: Shape) -> int:

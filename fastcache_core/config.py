@@ -85,6 +85,8 @@ class BlockCacheConfig:
         sampling, from what would have been right so far, or as the profile of the rule `schedule` says.
     mask: what the rule `schedule` follows: the `profile`'s own mask, or one that a method makes of its change table
         (calibration/schedules.py), whose knob is the threshold, or the interval.
+    corrector: whether what predicted evaluations did to the picture is put right when the next one is computed
+        (corrector.py), where the sampler allows it; the last two evaluations are then always computed.
     norm: of relative changes, `l2` or `l1`, mean absolute values, as many methods have it.
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts. 0:
         the default for the model.
@@ -104,6 +106,7 @@ class BlockCacheConfig:
     threshold_curve: tuple[float, ...] = ()
     mask: str = "profile"
     norm: str = "l2"
+    corrector: bool = True
 
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, HIGHEST)

@@ -159,7 +159,7 @@ class Decider:
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.highest_threshold > 0
         self.schedule = list(sigmas[:-1])  # the last sigma is where the last step leads
-        self.last_sigma = min(self.schedule, default=0.0)
+        self.ending = 1  # so many of the last steps are always computed
         self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
         if self.plan is not None and self.plan.problem is not None:
             self.problems.append(self.plan.problem)
@@ -333,9 +333,10 @@ class Decider:
 
     def _facts(self, evaluation: Evaluation, elements: int) -> Facts:
         sigma, (high, low) = evaluation.sigma, self.sigma_window
+        ending = max(sorted(self.schedule)[: self.ending], default=0.0)
         return Facts(
             index=evaluation.index,
-            is_last=sigma <= self.last_sigma * (1 + 1e-5),  # sigma comes back in float32
+            ending=self.ending if sigma <= ending * (1 + 1e-5) else 0,  # sigma comes back in float32
             in_window=low <= sigma <= high,
             elements=elements,
             sigma=sigma,

@@ -26,6 +26,7 @@ from .calibration.part_recorder import PartRecorder
 from .calibration.recorder import Recorder
 from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
 from .config import FastCacheConfig
+from .corrector import Corrector
 from .decisions import Decider, Decision, Entered, Evaluation, Measurement, SiteDecision
 from .defaults import Defaults, by_rule
 from .masks import mask_of, what_is_missing
@@ -85,6 +86,8 @@ class Run:
         self.profile = profile
         self.ranks = ranks_of(group)
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves, self.ranks)
+        self.corrector = Corrector(sigmas) if config.block_cache.corrector else None
+        self.decider.ending = 1 if self.corrector is None else 2
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
@@ -110,6 +113,7 @@ class Run:
         self._several_views = False
         self._entered: Site | None = None
         self._predictable = False
+        self._predicts = False  # something was, in this evaluation
         self._passing = range(0)
         self._entries: Streams = {}
         self._probed: Tensor | None = None
@@ -125,7 +129,7 @@ class Run:
 
     def begin_evaluation(self, sigma: float | Tensor) -> None:
         """A scalar tensor is read with this evaluation's other measurements, in one synchronisation."""
-        self._evaluation = Evaluation(len(self.report.evaluations), sigma)
+        self._evaluation, self._predicts = Evaluation(len(self.report.evaluations), sigma), False
         self.report.begin()
 
     def begin_call(
@@ -154,8 +158,18 @@ class Run:
         self._looked_at = None
         self.safety.begin_call()
 
+    def corrected(self, x: Tensor, denoised: Tensor) -> Tensor:
+        """What the sampler is to be given for this evaluation, of latents x [samples, channels, ...]."""
+        if self.corrector is None or self.safety.off or isinstance(self.sigma, Tensor):
+            return denoised
+        corrected = self.corrector.correct(x, self.sigma, denoised, self._predicts)
+        if self.corrector.off is not None:
+            self.decider.ending = 1
+        return corrected
+
     def end_evaluation(self) -> None:
-        self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, self.state.nbytes + self.decider.nbytes)
+        kept = self.state.nbytes + self.decider.nbytes + (self.corrector.nbytes if self.corrector else 0)
+        self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, kept)
         self._evaluation, self._passing = None, range(0)
         if self.observer:
             self.observer(len(self.report.evaluations) - 1, self.report)
@@ -164,12 +178,14 @@ class Run:
         """The run is over; read what is still on the device."""
         self.decider.finish()
         self._report_errors()
+        self.report.run["corrections"] = self.corrector.corrections if self.corrector else 0
         if self.recorder is not None:
             self.recorder.end_run()
 
     def free(self) -> None:
         """Let go of everything that was kept; only the report stays."""
         self.state.branches.clear()
+        self.corrector = None
         self.decider.leads.clear()
         self.decider.measurements.clear()
         self._branches, self._entries, self._probed, self._looked_at = [], {}, None, None
@@ -208,6 +224,7 @@ class Run:
         site = self.cut.at[call.index]
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
+        self._predicts = self._predicts or action is Action.PREDICT
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         recording = self.recorder is not None and action is Action.COMPUTE
         if recording:

@@ -27,12 +27,13 @@ from .state import Step
 class Facts:
     """What is known of an evaluation when it begins.
 
-    index: evaluations before this one; is_last: the schedule's last sigma; in_window: inside start and end percent;
+    index: evaluations before this one; ending: 0, or how many of the schedule's last sigmas are always computed, where
+    this is one of them; in_window: inside start and end percent;
     elements: numbers in the state of one sample. sigma: of this evaluation. curves: what calibration measured, or None.
     """
 
     index: int
-    is_last: bool
+    ending: int
     in_window: bool
     elements: int = 1
     sigma: float = 0.0
@@ -73,8 +74,8 @@ def guard(facts: Facts, config: BlockCacheConfig) -> str | None:
         return f"computed: warm-up, the first {config.warmup_evaluations} evaluations"
     if not facts.in_window:
         return "computed: outside start_percent and end_percent"
-    if facts.is_last and config.rule != "schedule":
-        return "computed: the last evaluation always is"
+    if facts.ending and config.rule != "schedule":
+        return f"computed: {'the last evaluation always is' if facts.ending == 1 else 'the last two always are'}"
     return None
 
 

@@ -48,20 +48,27 @@ class Preset:
         return None
 
 
+def _published(**settings) -> BlockCacheConfig:
+    """Settings of a method that corrects nothing afterwards."""
+    return BlockCacheConfig(corrector=False, **settings)
+
+
 def _masked(mask: str, threshold: float = 1.0, level: str = "sublayer", **others) -> BlockCacheConfig:
     """Reuse where a mask made of the change table says so."""
     others = {"predictor": "reuse", **others}
-    return BlockCacheConfig(threshold, rule="schedule", mask=mask, level=level, warmup_evaluations=1, **others)
+    return _published(threshold=threshold, rule="schedule", mask=mask, level=level, warmup_evaluations=1, **others)
 
 
 def _adaptive(rule: str, threshold: float, **others) -> BlockCacheConfig:
     """Reuse of the whole stack while a measure is within a threshold."""
-    return BlockCacheConfig(threshold, rule=rule, **{"predictor": "reuse", "level": "stack", "norm": "l1", **others})
+    return _published(
+        threshold=threshold, rule=rule, **{"predictor": "reuse", "level": "stack", "norm": "l1", **others}
+    )
 
 
 def _interval(interval: int, **others) -> BlockCacheConfig:
     """One evaluation in `interval` is computed."""
-    return BlockCacheConfig(rule="interval", interval=interval, **{"warmup_evaluations": 1, **others})
+    return _published(rule="interval", interval=interval, **{"warmup_evaluations": 1, **others})
 
 
 PRESETS: dict[str, Preset] = {
@@ -74,7 +81,7 @@ PRESETS: dict[str, Preset] = {
         "arXiv 2505.20353", "alpha",
         "The linear maps are fitted (by a profile, else while sampling), which no release does; the test is the "
         "paper's, which nearly every change passes.",
-        BlockCacheConfig(rule="paper_chi_square", alpha=0.05, predictor="linear", level="block", forecast=REUSE,
+        _published(rule="paper_chi_square", alpha=0.05, predictor="linear", level="block", forecast=REUSE,
                          warmup_evaluations=2),
         TokenSelectorConfig(threshold=0.1, context="active_tokens"),
     ),
@@ -170,13 +177,13 @@ PRESETS: dict[str, Preset] = {
     "ClusCa": Preset(
         "arXiv 2509.10312", "refresh_interval",
         "Clusters are of entry states, the token that waited most is computed, and no others follow it.",
-        BlockCacheConfig(0.0, predictor="extrapolate", forecast=FIRST),
+        _published(threshold=0.0, predictor="extrapolate", forecast=FIRST),
         TokenSelectorConfig(threshold=1.0, choose="clusters", clusters=16, refresh_interval=4),
     ),
     "TokenCache": Preset(
         "arXiv 2409.18523", "refresh_interval",
         "Tokens take turns; no trained predictor tells which.",
-        BlockCacheConfig(0.0, predictor="reuse"),
+        _published(threshold=0.0, predictor="reuse"),
         TokenSelectorConfig(threshold=1.0, choose="round_robin", refresh_interval=4),
     ),
 }  # fmt: skip

@@ -36,7 +36,7 @@ from .thresholds import HIGHEST
 from .tokens import choose_active
 
 TOLD = ("significance", "change", "first_block")  # rules of which reports tell what they hold against a threshold
-ANY = Facts(index=0, is_last=False, in_window=True)  # what is forced is known from the report
+ANY = Facts(index=0, ending=0, in_window=True)  # what is forced is known from the report
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ class Session:
         self.run.begin_evaluation(timestep.flatten()[0])
         self.passes.clear()
         try:
-            return executor(x, timestep, *args, **kwargs)
+            return self.run.corrected(x, executor(x, timestep, *args, **kwargs))
         finally:
             self.run.end_evaluation()
 

@@ -50,7 +50,7 @@ def test_forced_prediction_on_identical_input_equals_computing():
     blocks = [toys.attend(i, 8) for i in range(3)]
     img = toys.trajectory(1, samples=2, width=8)[0]
     run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level="block", warmup_evaluations=1)
-    run.decider.last_sigma = 0.0
+    run.decider.ending = 0
     first = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
     second = toys.evaluate(run, blocks, 1.0, img.clone())["cond"]
     assert computed(run) == [1, 0]
@@ -80,7 +80,7 @@ def test_blocks_that_come_again_in_one_call_are_kept_apart(level):
     """As in models that cut a long sound into windows."""
     blocks, windows = [toys.attend(i, 8) for i in range(3)], toys.trajectory(2, width=8)
     run = toys.make_run(blocks, [1.0] * 5, block_threshold=1.0, level=level, warmup_evaluations=1)
-    run.decider.last_sigma = 0.0
+    run.decider.ending = 0
     outputs = []
     for _ in range(2):
         run.begin_evaluation(1.0)
@@ -205,7 +205,7 @@ def test_static_tokens_stay_keys_and_values_and_active_ones_are_exact():
     for i, state in enumerate(states):
         state[0, 3] += i
     run = toys.make_run([block], [0.5] * 8, token_threshold=1e-3, selector={"refresh_interval": 100})
-    run.decider.last_sigma = 0.0
+    run.decider.ending = 0
     for state in states:
         out = toys.evaluate(run, [block], 0.5, state.clone())["cond"]
         wanted = plain([block], 0.5, state)

@@ -43,7 +43,7 @@ def test_forced_prediction_on_identical_input_equals_computing_within_rounding(d
     blocks = [toys.mix(i, 8, dtype) for i in range(5)]
     img = toys.trajectory(1, samples=2, width=8)[0].to(dtype)
     run = toys.make_run(blocks, [1.0] * 9, 1.0, rule="interval", level=level, predictor=predictor, interval=9)
-    run.decider.last_sigma = 0.0
+    run.decider.ending = 0
     outputs = [toys.evaluate(run, blocks, 1.0, img.clone(), (("a", "bb"),)) for _ in range(4)]
     assert computed(run) == [1, 1, 0, 0]
     for key in ("a", "bb"):

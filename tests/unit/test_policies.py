@@ -10,7 +10,7 @@ from fastcache_core.policies import Facts, SiteFacts, fitted_change, guard, held
 from fastcache_core.profile import Profile
 from fastcache_core.state import Step
 
-FACTS = Facts(index=9, is_last=False, in_window=True, elements=1000)
+FACTS = Facts(index=9, ending=0, in_window=True, elements=1000)
 SITE = SiteFacts(change=0.05, step=0.02, error=0.05, share=1.0, skips=0)
 
 CURVES = Curves([1.0, 0.5, 0.0], {MAGNITUDE: [1.0, 0.8, 0.5], OF_STATE: [2.0, 1.0, 1.0], OF_TIME: [0.5, 0.5, 0.0]},
@@ -32,7 +32,7 @@ def reason(site=SITE, **config):
     ("facts", "config", "words"),
     [
         ({"index": 2}, {"warmup_evaluations": 3}, "warm-up, the first 3 evaluations"),
-        ({"is_last": True}, {}, "the last evaluation always is"),
+        ({"ending": 1}, {}, "the last evaluation always is"),
         ({"in_window": False}, {}, "outside start_percent and end_percent"),
     ],
 )

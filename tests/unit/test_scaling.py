@@ -24,10 +24,11 @@ def test_the_document_has_the_tables_of_today(table):
 
 def test_small_numbers_can_be_counted_by_hand():
     state = 3 * 10 * 4 * 2  # bytes of the image's tokens
-    assert scaling.kept_bytes(SMALL, "stack") == state + 2 * 2 * state
-    assert scaling.kept_bytes(SMALL, "stack", order=0) == state + 2 * state
-    assert scaling.kept_bytes(SMALL, "model_output") == 3 * 30 * 4 * (1 + 4)
-    assert scaling.kept_bytes(SMALL, "block") == state + 2 * 2 * 3 * (4 * 12 + 10) * 4 * 2
+    latents = 3 * 30 * 4
+    assert scaling.kept_bytes(SMALL, "stack") == 6 * latents + state + 2 * 2 * state
+    assert scaling.kept_bytes(SMALL, "stack", order=0) == 6 * latents + state + 2 * state
+    assert scaling.kept_bytes(SMALL, "model_output") == latents * (6 + 1 + 4)
+    assert scaling.kept_bytes(SMALL, "block") == 6 * latents + state + 2 * 2 * 3 * (4 * 12 + 10) * 4 * 2
     assert scaling.block_operations(SMALL) == 3 * 12 * (24 * 16 + 4 * 12 * 4)
     assert scaling.prediction_bytes(SMALL) == 6 * 3 * 12 * 4 * 2
 
