@@ -34,5 +34,5 @@ def test_a_model_names_the_group_that_decides():
     done = run("tests.host.one_rank")
     assert done.returncode == 0, done.stderr
     alone, ranks = done.stdout.splitlines()[-2:]
-    assert alone.split() == ["Alone", "0", "9", "0.625"]
-    assert ranks.split() == ["Ranks", "12", "9", "0.625"]  # three exchanges are about the memory budget
+    assert alone.split() == ["Alone", "0", "9", "0.75"]
+    assert ranks.split() == ["Ranks", "12", "9", "0.75"]  # three exchanges are about the memory budget
