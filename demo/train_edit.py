@@ -1,7 +1,7 @@
 """Train the demo's editing transformer: a picture as reference, the same picture in the prompt's colour as output.
 
     python demo/train_edit.py --images 9600                        from the weights of the demo's transformer
-    python demo/train_edit.py --images 9600  --start demo/model    go on from saved weights
+    python demo/train_edit.py --images 9600 --start demo/model     go on from saved weights
 
 Writes <out>/fastcache_demo_edit.safetensors every --save-every images. Prompts are the demo's, words and table.
 """

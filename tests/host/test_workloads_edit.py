@@ -11,7 +11,7 @@ from demo.graphs import Graph, node
 
 from .graphs import DEFAULTS, gets_along, pictures, sample, sample_all, with_widgets
 
-PROMPTS = ("red t-shirt", "green pullover", "cyan sneaker", "orange bag")
+PROMPTS = ("red t-shirt", "green pullover", "cyan sneaker")
 HALF = inpaint.SIZE // 2
 
 
