@@ -84,7 +84,12 @@ def demo(arguments: list[str]) -> int:
 def bench(arguments: list[str]) -> int:
     """Measure methods, settings and seeds in a real ComfyUI, for docs/benchmarks.md."""
     installation = ensure()
-    return run([str(installation.python), "-m", "benchmarks", *arguments], environment(installation))
+    try:
+        installation.ensure_bench()
+    except SetupError as error:
+        print(f"{error}\nWithout it the benchmark runs as well; the columns that need it say so.", file=sys.stderr)
+    variables = environment(installation) | {"FASTCACHE_LPIPS": str(installation.lpips)}
+    return run([str(installation.python), "-m", "benchmarks", *arguments], variables)
 
 
 def conformance(arguments: list[str]) -> int:

@@ -9,37 +9,47 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from hosting.process import ComfyError
 
-from . import document, plan
+from . import document, peers, perceptual, plan
+from .book import Book
 from .host import ROOT, Host, running
 from .machine import machine
 from .measure import Bench
 from .plan import Part
 from .rows import UNCACHED
 from .store import Store, StoreError
-from .summary import Result, Summary
 from .workloads import WORKLOADS
 
-DOCUMENT, IMAGES = ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "images"
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
 SEEDS, FEW_SEEDS = 5, 2
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="a look at text to image at half of the work, few seeds")
-    parser.add_argument("--workload", nargs="+", default=[], choices=list(WORKLOADS), metavar="NAME",
-                        help=f"only these: {', '.join(WORKLOADS)}")  # fmt: skip
-    parser.add_argument("--methods", nargs="+", default=[], metavar="NAME",
-                        help="only rows whose names contain one of these")  # fmt: skip
+    parser.add_argument(
+        "--workload", nargs="+", default=[], choices=list(WORKLOADS), metavar="NAME", help=f"of: {', '.join(WORKLOADS)}"
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="rows of these names, or whose names contain one of them",
+    )
     parser.add_argument("--steps", type=whole(2, 1000), metavar="N", help="steps of the schedule")
     parser.add_argument("--sampler", metavar="NAME", help="sampler, such as euler, dpmpp_2m, heun")
     parser.add_argument("--seeds", type=whole(1, 100), metavar="N", help=f"default: {SEEDS}, {FEW_SEEDS} with --quick")
     parser.add_argument("--prompts", type=whole(1, 1000), metavar="N", help="only the first N prompts")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="a folder of other packs; known nodes of theirs become rows"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "out", metavar="DIR", help="default: out")
     parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
     return parser.parse_args(given)
@@ -62,30 +72,52 @@ def bench(options: argparse.Namespace) -> None:
     parts = plan.with_methods(parts, options.methods)
     if options.prompts:
         parts = [Part(part.setting.with_few(options.prompts), part.rows, part.targets) for part in parts]
+    packs = peers.packs_in(options.peers) if options.peers else []
     seeds = options.seeds or (FEW_SEEDS if options.quick else SEEDS)
-    store = Store(options.out)
-    results: list[Result] = []
-    with running(options.out / "bench" / "base") as host:
-        store.document["machine"] = machine(host)
-        tqdm.write(estimate(host, parts, seeds))
-        with tqdm(total=sum(len(part.rows) + 1 for part in parts), unit="row") as bar:
+    book = Book(Store(options.out), perceptual.available(), None if options.no_write else DOCUMENT)
+    with tqdm(total=sum(len(part.rows) + 1 for part in parts), unit="row") as bar:
+        with running(options.out / "bench" / "base") as host:
+            book.machine = machine(host)
+            bar.write(estimate(host, parts, seeds))
             for part in parts:
-                results += measured(host, store, part, seeds, bar)
-                store.document["results"] = results
-                store.write()
-                if not options.no_write:
-                    write(store.document["machine"], results, parts)
-    print(document.results_tables(results, {}))
-    print(f"\nWritten: {store.path}" + ("" if options.no_write else f", {DOCUMENT}"))
+                measure(Bench(host, book.store, part.setting, seeds, telling(bar, part)), part, book, bar)
+        for pack in packs:
+            measure_pack(pack, options.out / "bench" / "peers" / pack.stem, book, bar)
+    print(book.tables()["results"])
+    print(f"\nWritten: {book.store.path}" + ("" if options.no_write else f", {DOCUMENT}"))
 
 
-def measured(host: Host, store: Store, part: Part, seeds: int, bar: tqdm) -> list[Result]:
-    """The results of one part of the plan."""
-    found = Bench(host, store, part.setting, seeds, lambda text: bar.set_description(f"{part.setting.name}: {text}"))
+def telling(bar: tqdm, part: Part) -> Callable[[str], None]:
+    """Says beside the progress bar what is going on."""
+    return lambda text: bar.set_description(f"{part.setting.name}: {text}")
+
+
+def measure(bench_: Bench, part: Part, book: Book, bar: tqdm) -> None:
+    """All rows of one part of the plan."""
     for row in (UNCACHED, *part.rows):
-        found.measure(row, part.targets)
+        bench_.measure(row, part.targets)
         bar.update()
-    return Summary(found, {}, None).results(part.rows)
+    book.add(bench_, part)
+
+
+def measure_pack(pack: Path, folder: Path, book: Book, bar: tqdm) -> None:
+    """The rows of another pack in all settings, in a ComfyUI of its own; a pack that fails costs nothing else."""
+    rows, problem = [peers.failed(pack)], None
+    try:
+        with running(folder / "base", pack) as host:
+            rows = peers.rows_of(pack, host.nodes)
+            bar.total += len(rows) * len(book.parts)
+            for bench_, part in book.parts:
+                beside = Bench(host, book.store, part.setting, len(bench_.seeds), telling(bar, part), bench_.points)
+                for row in rows:
+                    beside.measure(row, part.targets)
+                    bar.update()
+    except (ComfyError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+    for bench_, part in book.parts:
+        for row in rows if problem else ():
+            bench_.fail(row, part.targets, problem)
+    book.extend(rows)
 
 
 def estimate(host: Host, parts: list[Part], seeds: int) -> str:
@@ -100,22 +132,6 @@ def estimate(host: Host, parts: list[Part], seeds: int) -> str:
     return (
         f"One uncached run takes {seconds:.1f} s here; all will take about {runs * seconds / 60:.0f} minutes at most."
     )
-
-
-def write(machine_: dict[str, str], results: list[Result], parts: list[Part]) -> None:
-    """The document and its pictures."""
-    from . import plots
-
-    rows = list(dict.fromkeys(row for part in parts for row in part.rows))
-    tables = {
-        "machine": document.machine_table(machine_),
-        "rows": document.rows_table([UNCACHED, *rows]),
-        "results": document.results_tables(results, {}),
-    }
-    document.write(DOCUMENT, tables)
-    for name in dict.fromkeys(result["workload"] for result in results):
-        first = next(result["setting"] for result in results if result["workload"] == name)
-        plots.frontiers([r for r in results if r["setting"] == first], IMAGES / f"frontier_{name}.png")
 
 
 def main() -> int:

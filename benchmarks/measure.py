@@ -34,13 +34,22 @@ class Point:
 
 
 class Bench:
-    """All rows of one setting on one host. It is the `Context` of rows."""
+    """All rows of one setting on one host. It is the `Context` of rows. points: where to put what is measured, if there
+    are others of the same setting."""
 
-    def __init__(self, host: Host, store: Store, setting: Setting, seeds: int, tell: Tell):
+    def __init__(
+        self,
+        host: Host,
+        store: Store,
+        setting: Setting,
+        seeds: int,
+        tell: Tell,
+        points: dict[tuple[str, float], Point] | None = None,
+    ):
         self.host, self.store, self.setting, self.tell = host, store, setting, tell
         self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
         self.prompts, self.training = setting.workload.prompts, setting.workload.training_prompts
-        self.points: dict[tuple[str, float], Point] = {}
+        self.points = {} if points is None else points
         self.profile = cache(self._profile)
         self.defaults = host.defaults
         self._warm = False
@@ -80,9 +89,13 @@ class Bench:
                 self.tell(f"{row.name}: seed {seed} of {len(self.seeds)}")
                 self._at_one_moment(row, points, seed)
         except ComfyError as error:
-            sentence = str(error).splitlines()[0]
-            for point in points:
-                point.problem = sentence
+            return self.fail(row, targets, str(error).splitlines()[0])
+        self.points |= {(row.name, point.target): point for point in points}
+        return points
+
+    def fail(self, row: Row, targets: Sequence[float], problem: str) -> list[Point]:
+        """Keep for the table why a row could not be measured."""
+        points = [Point(row.name, target, 0, problem=problem) for target in targets]
         self.points |= {(row.name, point.target): point for point in points}
         return points
 

@@ -20,11 +20,12 @@ GROUPS = {"steps": "tab:red", "core": "tab:green", "model output": "tab:purple",
 MARKERS = "osv^D<>PXp*h"
 
 
-def frontiers(results: Sequence[Result], path: Path) -> bool:
-    """Four panels as a PNG: PSNR and SSIM over work and over time; whether there was anything to draw."""
+def frontiers(results: Sequence[Result], folder: Path) -> Path | None:
+    """Four panels as a PNG: PSNR and SSIM over work and over time. None where no frontier was measured."""
     done = [result for result in results if not result["problem"] and result["group"] != "reference"]
-    if not done:
-        return False
+    if len({result["target"] for result in done}) < 2:
+        return None
+    path = folder / f"frontier_{done[0]['workload']}.png"
     figure, panels = plt.subplots(len(QUALITY), len(AXES), figsize=(13, 10), sharey="row", layout="constrained")
     for line, (quality, label) in zip(panels, QUALITY.items(), strict=True):
         for panel, (axis, title) in zip(line, AXES.items(), strict=True):
@@ -33,10 +34,10 @@ def frontiers(results: Sequence[Result], path: Path) -> bool:
             panel.grid(alpha=0.3)
     figure.suptitle(done[0]["setting"])
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)
-    return True
+    return path
 
 
 def draw(panel: Any, results: Sequence[Result], axis: str, quality: str) -> None:

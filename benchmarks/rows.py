@@ -186,7 +186,7 @@ REUSE = Knob("reuse_threshold", 1e-3, 3.0)
 FEWER_STEPS, FEWER_DPMPP = fewer_steps(), fewer_steps("dpmpp_2m")
 EASYCACHE_SHIPPED = by_node(
     "EasyCache, as shipped", "core",
-    "ComfyUI's own node. In float32, which a CPU samples in, it adds to the sampler's tensor in place, which spoils the "
+    "ComfyUI's own node. In float32, which a CPU samples in, it adds to the sampler's tensor in place and spoils the "
     "picture; half precision is not affected.",
     "EasyCache", REUSE,
 )  # fmt: skip

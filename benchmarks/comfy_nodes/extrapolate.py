@@ -1,7 +1,8 @@
-"""Extrapolation of the model's output on a given schedule: a multistep solver in disguise, without any memory to speak of.
+"""Extrapolation of the model's output on a given schedule: a multistep solver in disguise, with next to no memory.
 
 At predicted evaluations the derivative (x - denoised) / sigma, which is the model's own output where that is a velocity
-or noise, is carried on in sigma along the line through its last two computed values; while there is one, it is kept. Nothing is damped.
+or noise, is carried on in sigma along the line through its last two computed values; while there is only one, it is
+kept. Nothing is damped.
 """
 
 from __future__ import annotations
