@@ -8,6 +8,7 @@ from typing import Any
 
 Result = Mapping[str, Any]
 MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS", "latent": "latent error"}
+SAME_WORK = 0.02
 DIGITS = {"psnr": 1, "ssim": 4, "lpips": 4, "latent": 3}
 
 
@@ -78,7 +79,7 @@ def _cells(result: Result, not_installed: Mapping[str, str]) -> tuple[str, ...]:
     measures = [with_interval(result.get(name), digits) if name not in not_installed else "not installed"
                 for name, digits in DIGITS.items()]  # fmt: skip
     distance = f"{result['frechet']:.1f}" if "frechet" in result else "not installed"
-    versus = [gain(result["versus"].get(own)) for own in ("FastCache", "FastCache calibrated")]
+    versus = [gain(result["versus"].get(own), result["work"]) for own in ("FastCache", "FastCache calibrated")]
     return (
         result["row"], knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
         megabytes(result["cache_bytes_peak"]), *versus,
@@ -92,13 +93,14 @@ def with_interval(found: Mapping[str, float] | None, digits: int) -> str:
     return f"{found['mean']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
 
 
-def gain(versus: Mapping[str, Mapping[str, float]] | None) -> str:
-    """A difference of PSNR with its interval; bold where zero lies outside."""
+def gain(versus: Mapping[str, Mapping[str, float]] | None, work: float) -> str:
+    """A difference of PSNR with its interval; bold where zero lies outside. It says so where ours did other work."""
     if versus is None:
         return ""
     found = versus["psnr"]
     text = f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
-    return f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text
+    told = f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text
+    return told if abs(found["at"] - work) < SAME_WORK else f"{told} with {found['at']:.0%}"
 
 
 def megabytes(octets: int) -> str:

@@ -65,11 +65,16 @@ class Summary:
         if self.features is not None:
             told["frechet"] = frechet_distance(self._features(point.keys), self._features(self.references))
         told["versus"] = {
-            own: {name: asdict(difference(at_work(*frontier[name], work), self._per_prompt(records, name)))
-                  for name in COMPARED}
-            for own, frontier in frontiers.items() if frontier and own != row.name
-        }  # fmt: skip
+            own: {name: self._versus(*frontier[name], work, self._per_prompt(records, name)) for name in COMPARED}
+            for own, frontier in frontiers.items()
+            if frontier and own != row.name and row is not UNCACHED
+        }
         return told
+
+    def _versus(self, works: list[float], values: np.ndarray, work: float, theirs: np.ndarray) -> dict[str, float]:
+        """One of our rows minus another at its work; at: the work nearest to it that ours was measured at."""
+        at = min(max(work, min(works)), max(works))
+        return asdict(difference(at_work(works, values, work), theirs)) | {"at": at}
 
     def _frontier(self, name: str) -> dict[str, tuple[list[float], np.ndarray]]:
         """Of one of our rows: measure -> (works [points], values [points, prompts])."""

