@@ -50,9 +50,13 @@ class Book:
         self.store.document["results"] = self.results
         self.store.write()
         if self.document is not None:
-            document.write(self.document, self.tables())
-            for setting in dict.fromkeys(result["setting"] for result in self.results):
-                plots.frontiers([r for r in self.results if r["setting"] == setting], self.document.parent / "images")
+            drawn = [plots.frontiers(found, self.document.parent / "images") for found in self._by_setting()]
+            shown = {"plots": document.pictures([path for path in drawn if path is not None])}
+            document.write(self.document, self.tables() | shown)
+
+    def _by_setting(self) -> list[list[Result]]:
+        settings = dict.fromkeys(result["setting"] for result in self.results)
+        return [[result for result in self.results if result["setting"] == setting] for setting in settings]
 
     def tables(self) -> dict[str, str]:
         """By the names of their markers."""

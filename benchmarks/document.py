@@ -8,7 +8,8 @@ from typing import Any
 
 Result = Mapping[str, Any]
 MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS", "latent": "latent error"}
-SAME_WORK = 0.02
+OWN = ("FastCache", "FastCache calibrated")
+SAME_WORK = 0.02  # and time
 DIGITS = {"psnr": 1, "ssim": 4, "lpips": 4, "latent": 3}
 
 
@@ -40,6 +41,11 @@ def write(path: Path, tables: Mapping[str, str]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def pictures(paths: Sequence[Path]) -> str:
+    """Pictures in the folder images beside the document."""
+    return "\n\n".join(f"![{path.stem.replace('_', ' of ')}](images/{path.name})" for path in paths)
+
+
 def machine_table(machine: Mapping[str, str]) -> str:
     """What it was measured on."""
     return table(("", ""), machine.items())
@@ -57,50 +63,73 @@ def results_tables(results: Sequence[Result], not_installed: Mapping[str, str]) 
 
 
 def _setting(name: str, results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
-    targets = sorted({r["target"] for r in results if r["group"] != "reference"}, key=lambda t: abs(t - 0.5))
+    references = [r for r in results if r["group"] == "reference"]
+    targets = sorted({r["target"] for r in results if r not in references}, key=lambda t: abs(t - 0.5))
     parts = [f"### {name}"]
     for target in targets:
         parts.append(f"At {target:.0%} of the work:")
-        parts.append(_results([r for r in results if r["target"] == target], not_installed))
-    return "\n\n".join(parts)
+        parts.append(_results([*references, *(r for r in results if r["target"] == target)], not_installed))
+    saved = [result for result in results if "saved" in result]
+    return "\n\n".join([*parts, *([savings(saved)] if saved else [])])
 
 
 def _results(results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
     done = sorted((r for r in results if not r["problem"]), key=lambda r: -r["psnr"]["mean"])
-    head = ("row", "its knob", "work", "time", *MEASURES.values(), "Frechet", "cache",
-            "FastCache minus it", "FastCache calibrated minus it")  # fmt: skip
-    lines = [_cells(result, not_installed) for result in done]
+    fine = any("psnr_to_fine" in result for result in done)
+    head = ("row", "its knob", "work", "time", *MEASURES.values(), "Frechet", "cache", "FastCache minus it",
+            "FastCache calibrated minus it", "in equal time", *(("PSNR to 100 steps",) if fine else ()))  # fmt: skip
+    lines = [_cells(result, not_installed, fine) for result in done]
     failed = [(r["row"], *[""] * (len(head) - 2), r["problem"]) for r in results if r["problem"]]
     return table(head, [*lines, *failed])
 
 
-def _cells(result: Result, not_installed: Mapping[str, str]) -> tuple[str, ...]:
+def _cells(result: Result, not_installed: Mapping[str, str], fine: bool) -> tuple[str, ...]:
     knob = f"{result['knob'].replace('_', ' ')} {result['value']:.3g}" if result["knob"] else ""
-    measures = [with_interval(result.get(name), digits) if name not in not_installed else "not installed"
-                for name, digits in DIGITS.items()]  # fmt: skip
-    distance = f"{result['frechet']:.1f}" if "frechet" in result else "not installed"
-    versus = [gain(result["versus"].get(own), result["work"]) for own in ("FastCache", "FastCache calibrated")]
+    measures = [measure(result, name, not_installed) for name in MEASURES]
+    distance = "not installed" if "frechet" in not_installed else f"{result['frechet']:.1f}"
+    versus = [gain(result["versus"].get(own), result["work"]) for own in OWN]
+    in_time = gain(result["versus_in_time"].get(OWN[0]), 1 / result["speedup"])
+    to_fine = (f"{result['psnr_to_fine']:.1f}" if "psnr_to_fine" in result else "",) if fine else ()
     return (
         result["row"], knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
-        megabytes(result["cache_bytes_peak"]), *versus,
+        megabytes(result["cache_bytes_peak"]), *versus, in_time, *to_fine,
     )  # fmt: skip
 
 
-def with_interval(found: Mapping[str, float] | None, digits: int) -> str:
+def measure(result: Result, name: str, not_installed: Mapping[str, str]) -> str:
+    """A mean; of PSNR with its interval, the others' are in bench.json."""
+    if name in not_installed:
+        return "not installed"
+    return with_interval(result[name], DIGITS[name]) if name == "psnr" else f"{result[name]['mean']:.{DIGITS[name]}f}"
+
+
+def savings(results: Sequence[Result]) -> str:
+    """What the token selector saves at equal PSNR."""
+    head = ("row", "work", "PSNR, dB", "less work than without token selector, at equal PSNR")
+    lines = [
+        (r["row"], f"{r['work']:.0%}", f"{r['psnr']['mean']:.1f}", percent(r["saved"]))
+        for r in sorted(results, key=lambda r: -r["work"])
+    ]
+    return "What the token selector saves:\n\n" + table(head, lines)
+
+
+def percent(found: Mapping[str, float]) -> str:
+    """A part with its interval."""
+    return f"{found['mean']:.0%} ({found['low']:.0%} to {found['high']:.0%})"
+
+
+def with_interval(found: Mapping[str, float], digits: int) -> str:
     """A mean with its interval."""
-    if found is None:
-        return ""
     return f"{found['mean']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
 
 
-def gain(versus: Mapping[str, Mapping[str, float]] | None, work: float) -> str:
+def gain(found: Mapping[str, float] | None, wanted: float) -> str:
     """A difference of PSNR with its interval; bold where zero lies outside. It says so where ours did other work."""
-    if versus is None:
+    if found is None:
         return ""
-    found = versus["psnr"]
     text = f"{found['mean']:+.1f} ({found['low']:+.1f} to {found['high']:+.1f})"
     told = f"**{text}**" if found["low"] > 0 or found["high"] < 0 else text
-    return told if abs(found["at"] - work) < SAME_WORK else f"{told} with {found['at']:.0%}"
+    return told if abs(found["at"] - wanted) < SAME_WORK else f"{told} with {found['at']:.0%}"
 
 
 def megabytes(octets: int) -> str:

@@ -77,7 +77,7 @@ class Bench:
 
     def measure(self, row: Row, targets: Sequence[float]) -> list[Point]:
         """The row at each of these parts of the work; a row that fails says why and costs nothing else."""
-        targets = (1.0,) if row is UNCACHED else targets[:1] if row.knob is NONE else targets
+        targets = (1.0,) if row.group == UNCACHED.group else targets[:1] if row.knob is NONE else targets
         points = [Point(row.name, target, 0) for target in targets]
         try:
             work_at = cache(lambda value: self.work_at(row, value))

@@ -70,6 +70,12 @@ UNCACHED = Row(
 )  # fmt: skip
 
 
+FINE = Row(
+    "uncached, 100 steps", "reference", "As good as converged: how far the uncached pictures are from the solver's.",
+    NONE, lambda context, seed, prompts, value: context.setting.graph(seed, prompts, steps=100),
+)  # fmt: skip
+
+
 def fewer_steps(sampler: str | None = None) -> Row:
     """Simply fewer steps, of the setting's sampler or of another one."""
 
@@ -220,8 +226,9 @@ OURS = (DEFAULT, WITH_TOKENS, AT_OUTPUT, CALIBRATED, CALIBRATED_TOKENS)
 RIVALS = (FEWER_STEPS, FEWER_DPMPP, EASYCACHE_SHIPPED, EASYCACHE, LAZYCACHE, OUTPUT_OF_DEFAULT, OUTPUT_OF_CALIBRATED)
 # FastCache itself is among the presets by name.
 PUBLISHED = tuple(preset(method) for method in PRESETS if method != "FastCache")
-ALL = (*OURS, *RIVALS, *PUBLISHED)
+ALL = (FINE, *OURS, *RIVALS, *PUBLISHED)
 SHORT = (DEFAULT, CALIBRATED, FEWER_STEPS, EASYCACHE, OUTPUT_OF_DEFAULT, OUTPUT_OF_CALIBRATED)
+TOKENS = {WITH_TOKENS.name: DEFAULT.name, CALIBRATED_TOKENS.name: CALIBRATED.name}  # and what they are without
 STILL = (DEFAULT, WITH_TOKENS, CALIBRATED, CALIBRATED_TOKENS, FEWER_STEPS, EASYCACHE)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import mean, median
 from typing import Any
 
@@ -11,14 +11,29 @@ import numpy as np
 
 from .measure import Bench, Point
 from .quality import decibels, frechet_distance, latent_error, similarity
-from .rows import CALIBRATED, DEFAULT, UNCACHED, Row
-from .statistics import at_work, difference, interval
+from .rows import CALIBRATED, DEFAULT, FINE, TOKENS, UNCACHED, Row
+from .statistics import at_work, difference, interval, saving
 
 Result = dict[str, Any]
 # Of each picture, against the reference's; larger is better where the second entry says so.
 PICTURES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"psnr": decibels, "ssim": similarity}
 COMPARED = ("psnr", "ssim")
 OWN = (DEFAULT.name, CALIBRATED.name)  # what every row is compared with
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """A row's points: work and time, as parts of the uncached run's, and PSNR [points, prompts]."""
+
+    works: list[float]
+    times: list[float]
+    values: np.ndarray
+
+
+def versus(where: list[float], values: np.ndarray, at: float, theirs: np.ndarray) -> dict[str, float]:
+    """One of our rows minus another at its work, or time; at: what is nearest to it of where ours was measured."""
+    nearest = min(max(at, min(where)), max(where))
+    return asdict(difference(at_work(where, values, at), theirs)) | {"at": nearest}
 
 
 class Summary:
@@ -38,7 +53,7 @@ class Summary:
     def results(self, rows: Sequence[Row]) -> list[Result]:
         """All points of these rows, the uncached one first."""
         points = [(row, p) for row in (UNCACHED, *rows) for p in self.bench.points.values() if p.row == row.name]
-        frontiers = {name: self._frontier(name) for name in OWN}
+        frontiers = {name: frontier for name in OWN if (frontier := self._frontier(name)) is not None}
         return [self._result(row, point, frontiers) for row, point in points]
 
     def _result(self, row: Row, point: Point, frontiers: Mapping[str, Any]) -> Result:
@@ -64,28 +79,34 @@ class Summary:
             told[name] = asdict(interval(values)) | {"worst": extreme(name, records)}
         if self.features is not None:
             told["frechet"] = frechet_distance(self._features(point.keys), self._features(self.references))
-        told["versus"] = {
-            own: {name: self._versus(*frontier[name], work, self._per_prompt(records, name)) for name in COMPARED}
-            for own, frontier in frontiers.items()
-            if frontier and own != row.name and row is not UNCACHED
-        }
+        values, fine = self._per_prompt(records, "psnr"), self.bench.points.get((FINE.name, 1.0))
+        if fine is not None and not fine.problem:
+            pairs = zip(point.keys, fine.keys, strict=True)
+            told["psnr_to_fine"] = mean(self._to_fine(*keys) for keys in pairs)
+        others = {own: f for own, f in frontiers.items() if own != row.name and row.group != UNCACHED.group}
+        told["versus"] = {own: versus(f.works, f.values, work, values) for own, f in others.items()}
+        time = 1 / told["speedup"]
+        told["versus_in_time"] = {own: versus(f.times, f.values, time, values) for own, f in others.items()}
+        alone = others.get(TOKENS.get(row.name, ""))
+        if alone is not None:
+            told["saved"] = asdict(saving(work, values, alone.works, alone.values))
         return told
 
-    def _versus(self, works: list[float], values: np.ndarray, work: float, theirs: np.ndarray) -> dict[str, float]:
-        """One of our rows minus another at its work; at: the work nearest to it that ours was measured at."""
-        at = min(max(work, min(works)), max(works))
-        return asdict(difference(at_work(works, values, work), theirs)) | {"at": at}
+    def _to_fine(self, key: str, reference: str) -> float:
+        """Mean PSNR of one measurement against the converged pictures."""
+        return float(decibels(self.store.arrays(key)["images"], self.store.arrays(reference)["images"]).mean())
 
-    def _frontier(self, name: str) -> dict[str, tuple[list[float], np.ndarray]]:
-        """Of one of our rows: measure -> (works [points], values [points, prompts])."""
+    def _frontier(self, name: str) -> Frontier | None:
+        """Of one of our rows, where it was measured."""
         found = [point for point in self.bench.points.values() if point.row == name and not point.problem]
         measured = [[self._compared(k, r) for k, r in zip(p.keys, self.references, strict=True)] for p in found]
-        works = [mean(record["work"] for record in records) for records in measured]
-        return {
-            what: (works, np.stack([self._per_prompt(records, what) for records in measured]))
-            for what in COMPARED
-            if measured
-        }
+        if not measured:
+            return None
+        return Frontier(
+            [mean(record["work"] for record in records) for records in measured],
+            [median(record["seconds"] / record["uncached_seconds"] for record in records) for records in measured],
+            np.stack([self._per_prompt(records, "psnr") for records in measured]),
+        )
 
     def _per_prompt(self, records: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
         """The mean over seeds, and over a video's frames [prompts]."""

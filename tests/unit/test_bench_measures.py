@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.perceptual import ArraysOnly, Lpips, batches
 from benchmarks.quality import decibels, frechet_distance, latent_error, similarity
-from benchmarks.statistics import at_work, difference, interval, work_at
+from benchmarks.statistics import at_work, difference, interval, saving, work_for
 
 RNG = np.random.default_rng(3)
 NOISE = RNG.integers(0, 256, (2, 4, 64, 64, 3), dtype=np.uint8)
@@ -83,9 +83,15 @@ def test_values_at_some_work_lie_on_lines() -> None:
     values = np.array([[40.0, 50.0], [30.0, 20.0]])  # at works 0.6 and 0.4, of two prompts
     assert at_work([0.6, 0.4], values, 0.5).tolist() == [35, 35]
     assert at_work([0.6, 0.4], values, 0.9).tolist() == [40, 50]
-    assert work_at([0.6, 0.4], [40, 30], 35) == pytest.approx(0.5)
-    assert work_at([0.6, 0.4], [40, 30], 20) == 0.4
-    assert work_at([0.6, 0.4], [40, 30], 41) is None
+    assert work_for([0.6, 0.4], [40, 30], 35) == pytest.approx(0.5)
+    assert work_for([0.6, 0.4], [40, 30], 20) == 0.4
+    assert work_for([0.6, 0.4], [40, 30], 41) == 0.6, "what was never reached is not made up"
+
+
+def test_saving_is_of_work_at_equal_quality() -> None:
+    others = np.array([[40.0, 42.0], [30.0, 32.0]])
+    found = saving(0.4, np.array([35.0, 37.0]), [0.6, 0.4], others)
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, 0.2, 0.2))
 
 
 def weights() -> dict:
