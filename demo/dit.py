@@ -1,13 +1,15 @@
-"""The demo's diffusion transformer, for training: same parameter names and arithmetic as ComfyUI's HunyuanImage 2.1.
+"""The demo's diffusion transformers, for training: same parameter names and arithmetic as ComfyUI's.
 
-ComfyUI's own blocks write into their inputs, which autograd forbids; these return new tensors. Everything else is
-fixed by what "Load Diffusion Model" infers from a checkpoint: heads of 128, rope axes [64, 64], MLP ratio 4.
+`DiT` is HunyuanImage 2.1, `EditDiT` Flux with reference tokens, as in Flux Kontext; both have the same blocks.
+ComfyUI's own blocks write into their inputs, which autograd forbids; these return new tensors. Everything else of DiT
+is fixed by what "Load Diffusion Model" infers from a checkpoint: heads of 128, rope axes [64, 64], MLP ratio 4.
 Shapes: image [b, 3, h, w], context [b, t, context_dim], sigma [b]; the output is the velocity, noise - image.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange
@@ -23,14 +25,19 @@ def timestep_embedding(t: Tensor, dim: int = 256) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def rope_table(height: int, width: int, text: int, device: torch.device) -> Tensor:
-    """Rotations [1, 1, height * width + text, HEAD / 2, 2, 2]; text tokens sit at position (0, 0)."""
-    ys, xs = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    ids = torch.cat([torch.stack([ys, xs], -1).reshape(-1, 2), torch.zeros(text, 2, dtype=torch.long)]).float()
-    omega = 1.0 / 256 ** (torch.arange(0, 64, 2, dtype=torch.float64) / 64)
-    angles = torch.cat([ids[:, axis, None].double() * omega for axis in (0, 1)], dim=-1)
+def grid_positions(height: int, width: int, before: tuple[int, ...] = ()) -> Tensor:
+    """Positions [height * width, axes] of a picture's tokens: the given ones, then row and column."""
+    grid = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    return torch.cat([torch.tensor(before, dtype=torch.long).expand(len(grid), -1), grid], dim=1)
+
+
+def rope_table(positions: Tensor, text: int, dims: Sequence[int], theta: int) -> Tensor:
+    """Rotations [1, 1, tokens + text, HEAD / 2, 2, 2]; axis i takes dims[i] of HEAD; text tokens sit at the origin."""
+    positions = torch.cat([positions, positions.new_zeros(text, len(dims))]).double()
+    omegas = [1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim) for dim in dims]
+    angles = torch.cat([positions[:, axis, None] * omega for axis, omega in enumerate(omegas)], dim=-1)
     table = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], dim=-1)
-    return rearrange(table, "n d (i j) -> 1 1 n d i j", i=2).float().to(device)
+    return rearrange(table, "n d (i j) -> 1 1 n d i j", i=2).float()
 
 
 def rotate(x: Tensor, pe: Tensor) -> Tensor:
@@ -190,6 +197,8 @@ class LastLayer(nn.Module):
 
 
 class DiT(nn.Module):
+    """HunyuanImage 2.1: two axes of positions, a refiner of the text."""
+
     def __init__(self, dim: int = 128, doubles: int = 4, singles: int = 12, context_dim: int = 64, patch: int = 4):
         super().__init__()
         self.patch = patch
@@ -201,19 +210,69 @@ class DiT(nn.Module):
         self.final_layer = LastLayer(dim, 3 * patch * patch)
 
     def forward(self, image: Tensor, context: Tensor, sigma: Tensor) -> Tensor:
-        t = sigma * 1000
-        img = self.img_in["proj"](image)
-        h, w = img.shape[-2:]
-        img = img.flatten(2).transpose(1, 2)
-        vec, txt = self.time_in(timestep_embedding(t)), self.txt_in(context, t)
-        pe = rope_table(h, w, txt.shape[1], image.device)
+        img = self.img_in["proj"](image).flatten(2).transpose(1, 2)
+        grid = self.grid(image)
+        pe = rope_table(grid_positions(*grid), context.shape[1], (64, 64), 256)
+        return self.velocity(img, self.txt_in(context, sigma * 1000), sigma, pe, grid)
+
+    def grid(self, image: Tensor) -> tuple[int, int]:
+        """Rows and columns of an image's tokens."""
+        return image.shape[-2] // self.patch, image.shape[-1] // self.patch
+
+    def velocity(self, img: Tensor, txt: Tensor, sigma: Tensor, pe: Tensor, grid: tuple[int, int]) -> Tensor:
+        """What the blocks and the head make of the tokens, those of the image first among img."""
+        vec, pe = self.time_in(timestep_embedding(sigma * 1000)), pe.to(img.device)
         for block in self.double_blocks:
             img, txt = block(img, txt, vec, pe)
         x = torch.cat([img, txt], dim=1)
         for block in self.single_blocks:
             x = block(x, vec, pe)
+        h, w = grid
         x = self.final_layer(x[:, : h * w], vec)
         return rearrange(x, "b (h w) (c p q) -> b c (h p) (w q)", h=h, c=3, p=self.patch)
+
+
+class EditDiT(DiT):
+    """Flux with reference tokens: a reference [b, 3, h, w] has the image's positions, but on the first of three axes.
+
+    CONFIG is the unet_config that ComfyUI's class is built from. Its theta gives rows and columns the frequencies that
+    they have in DiT, without the four lowest of each, whose places the first axis takes.
+    """
+
+    CONFIG = {
+        "image_model": "flux",
+        "in_channels": 3,
+        "out_channels": 3,
+        "vec_in_dim": None,
+        "context_in_dim": 64,
+        "hidden_size": 128,
+        "mlp_ratio": 4.0,
+        "num_heads": 1,
+        "depth": 4,
+        "depth_single_blocks": 12,
+        "axes_dim": [16, 56, 56],
+        "theta": 128,
+        "patch_size": 4,
+        "qkv_bias": True,
+        "guidance_embed": False,
+        "txt_ids_dims": [],
+    }
+
+    def __init__(self):
+        config = self.CONFIG
+        dim, patch, context_dim = config["hidden_size"], config["patch_size"], config["context_in_dim"]
+        super().__init__(dim, config["depth"], config["depth_single_blocks"], context_dim, patch)
+        self.img_in, self.txt_in = nn.Linear(3 * patch * patch, dim), nn.Linear(context_dim, dim)
+
+    def forward(self, image: Tensor, context: Tensor, sigma: Tensor, reference: Tensor) -> Tensor:
+        img = torch.cat([self.img_in(self.patches(image)), self.img_in(self.patches(reference))], dim=1)
+        grid = self.grid(image)
+        positions = torch.cat([grid_positions(*grid, before=(picture,)) for picture in (0, 1)])
+        pe = rope_table(positions, context.shape[1], self.CONFIG["axes_dim"], self.CONFIG["theta"])
+        return self.velocity(img, self.txt_in(context), sigma, pe, grid)
+
+    def patches(self, image: Tensor) -> Tensor:
+        return rearrange(image, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ LINKS = {
     ".": "custom_nodes/ComfyUI-FastCache",
     "demo/comfy_nodes": "custom_nodes/fastcache_demo_nodes",
     "demo/model/fastcache_demo_dit.safetensors": "models/diffusion_models/fastcache_demo_dit.safetensors",
+    "demo/model/fastcache_demo_edit.safetensors": "models/diffusion_models/fastcache_demo_edit.safetensors",
     "demo/model/fastcache_demo_words.safetensors": "models/embeddings/fastcache_demo_words.safetensors",
 }
 TEST_LINKS = {"tests/host/toy_nodes": "custom_nodes/fastcache_toy_nodes"}

@@ -1,0 +1,60 @@
+"""The workloads with something given: inpainting keeps its half, editing its reference's shape, with FastCache too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from demo import edit, inpaint
+from demo.data import COLOURS
+from demo.graphs import Graph, node
+
+from .graphs import DEFAULTS, gets_along, pictures, sample, sample_all, with_widgets
+
+PROMPTS = ("red t-shirt", "green pullover", "cyan sneaker", "orange bag")
+HALF = inpaint.SIZE // 2
+
+
+def with_fastcache(graph: Graph) -> Graph:
+    """The same graph with FastCache before the sampler that is measured."""
+    entry = graph["sample"]
+    fastcache = node("FastCache", model=entry["inputs"]["model"], **DEFAULTS)
+    preview = node("FastCachePreview", model=["fastcache", 0], after_sample=["sample", 0])
+    cached = {**entry, "inputs": entry["inputs"] | {"model": ["fastcache", 0]}}
+    return {**graph, "fastcache": fastcache, "preview": preview, "sample": cached}
+
+
+def colours_of(images: np.ndarray) -> list[str]:
+    """The demo's colour that the bright pixels of each image [n, 3, h, w] come closest to."""
+    names, table = list(COLOURS), np.array(list(COLOURS.values())) / 255
+    means = [image[:, image.max(axis=0) > 0.4].mean(axis=1) for image in images]
+    return [names[np.linalg.norm(table - mean / mean.max(), axis=1).argmin()] for mean in means]
+
+
+def test_inpainting_leaves_its_half_alone_and_puts_the_piece_in_the_other(server):
+    (base, filled), _ = sample_all(server, inpaint.graph(1, PROMPTS), ["base", "sample"])
+    base, filled = pictures(base), pictures(filled)
+    assert np.abs(filled - base)[..., :HALF].max() * 255 < 0.5
+    assert colours_of(filled[..., HALF:]) == [prompt.split()[0] for prompt in PROMPTS]
+    left, right = (filled[..., column].max(axis=1) > 0.4 for column in (HALF - 1, HALF))
+    assert (left == right).mean(axis=1).min() > 0.85  # no edge of the piece at the seam
+
+
+def test_editing_changes_the_colour_and_keeps_the_shape(server):
+    (references, edited), _ = sample_all(server, edit.graph(1, PROMPTS), ["reference", "sample"])
+    references, edited = pictures(references), pictures(edited)
+    assert colours_of(edited) == [prompt.split()[0] for prompt in PROMPTS]
+    assert colours_of(references) != colours_of(edited)
+    # Brightest channels, which tinting leaves alone.
+    shapes = np.concatenate([edited.max(axis=1), references.max(axis=1)]).reshape(2 * len(PROMPTS), -1)
+    alike = np.corrcoef(shapes)[: len(PROMPTS), len(PROMPTS) :]
+    assert np.diag(alike).min() > 0.95, alike
+
+
+@pytest.mark.parametrize("workload", [inpaint, edit], ids=["inpaint", "edit"])
+def test_fastcache_stays_close_and_changes_nothing_when_off_or_idle(server, workload):
+    graph = with_fastcache(workload.graph(2, PROMPTS))
+    reference, _ = gets_along(server, graph, 30)
+    off, report = sample(server, with_widgets(graph, block_threshold=0.0, token_threshold=0.0))
+    assert report["computed_fraction"] == 1
+    assert np.array_equal(off, reference)
