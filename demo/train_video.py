@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,6 +37,8 @@ VOCABULARY = {
     "first_classes": "0",
     "first_motions": str(FIRST_MOTION),
 }
+# ComfyUI takes for granted that Wan's text is as wide as its own text encoder makes it; files hold zeros up to there.
+FROM_TEXT, COMFYUI_TEXT = "text_embedding.0.weight", 4096
 SIGMA_SHIFT = 2.0  # of the noise levels to train with: neighbouring frames show the same, so noise hides less
 WAN_FILE, WORDS_FILE = "fastcache_demo_video.safetensors", "fastcache_demo_video_words.safetensors"
 
@@ -54,13 +56,16 @@ class Trainee(nn.Module):
     def save(self, out: Path, note: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
         state = {name: value.to(torch.bfloat16).contiguous() for name, value in self.wan.state_dict().items()}
+        state[FROM_TEXT] = pad(state[FROM_TEXT], (0, COMFYUI_TEXT - TEXT))
         save_file(state, out / WAN_FILE, {"description": note})
-        words = {"words": self.words.weight.detach().float()}
+        words = {"words": pad(self.words.weight.detach(), (0, COMFYUI_TEXT - TEXT)).to(torch.bfloat16)}
         save_file(words, out / WORDS_FILE, {"description": note, **VOCABULARY})
 
     def restore(self, folder: Path) -> None:
-        self.wan.load_state_dict({k: v.float() for k, v in load_file(folder / WAN_FILE).items()})
-        self.words.load_state_dict({"weight": load_file(folder / WORDS_FILE)["words"]})
+        state = load_file(folder / WAN_FILE)
+        state[FROM_TEXT] = state[FROM_TEXT][:, :TEXT]
+        self.wan.load_state_dict({name: value.float() for name, value in state.items()})
+        self.words.load_state_dict({"weight": load_file(folder / WORDS_FILE)["words"][:, :TEXT].float()})
 
 
 def backgrounds(count: int) -> Tensor:

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from demo.data import CLASSES
 from demo.demo import sample as sample_pictures
 from demo.graphs import Graph, node
-from demo.train_video import FIRST_MOTION, MOTIONS
+from demo.train_video import FIRST_MOTION, MOTIONS, Trainee
 from demo.video import FRAMES, SIZE, STEPS, graph
-from demo.wan import Wan
 from fastcache_core.metrics import psnr
 
 from .graphs import DEFAULTS, sample
@@ -86,14 +84,13 @@ def test_the_model_that_is_trained_computes_what_comfyui_s_does(server):
     one = graph(SEED, PROMPTS, steps=1, cfg=1.0)
     latents, _ = sample(server, one)
 
-    model, words = Wan(), load_file(MODEL / one["positive"]["inputs"]["words"])["words"]
-    weights = load_file(MODEL / one["load"]["inputs"]["unet_name"])
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    model = Trainee()
+    model.restore(MODEL)
     places = [prompt.split() for prompt in PROMPTS]
     rows = torch.tensor([(CLASSES.index(name), FIRST_MOTION + list(MOTIONS).index(motion)) for name, motion in places])
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
-        video = noise - model(noise, words[rows], torch.ones(len(PROMPTS)))
+        video = noise - model(noise, rows, torch.ones(len(PROMPTS)))
 
     # ComfyUI scales each channel as Wan's VAE wants it.
     for ours, theirs in zip(video.double().numpy().swapaxes(0, 1), latents.swapaxes(0, 1), strict=True):
