@@ -125,7 +125,7 @@ def optimizers(model: Trainee, rate: float) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     return [
-        torch.optim.Muon(matrices, rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(matrices, 1.6 * rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
@@ -151,6 +151,8 @@ def main() -> None:
         model.restore(options.start)
     average.load_state_dict(model.state_dict())
     rules = optimizers(model, options.rate)
+    for group in (group for rule in rules for group in rule.param_groups):
+        group["initial_lr"] = group["lr"]
     for block in model.wan.blocks if options.compile else ():
         block.compile()
 
@@ -164,7 +166,7 @@ def main() -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for rule in rules:
             for group in rule.param_groups:
-                group["lr"] = options.rate * min(step / 50, 1) * min((1 - done) / 0.7, 1)
+                group["lr"] = group["initial_lr"] * min(step / 20, 1) * min((1 - done) / 0.7, 1)
             rule.step()
         keep = min(0.995, step / (step + 10))
         for ours, theirs in zip(average.parameters(), model.parameters(), strict=True):
