@@ -62,13 +62,13 @@ class Host:
         prompt_id = self.server.queue(self.metered(graph))
         outputs = self.server.wait(prompt_id)["outputs"]
         pictures = [self.server.image(reference).convert("RGB") for reference in outputs["save"]["images"]]
-        latents = load_tensors(self.server.process.fetch(view_of(outputs["keep latents"]["latents"][0])))
-        reports = outputs.get("preview", {}).get("fastcache_report", [None])
+        latents = load_tensors(self.server.process.fetch(view_of(outputs["bench latents"]["latents"][0])))
+        reports = outputs.get("bench preview", {}).get("fastcache_report", [None])
         return Sampled(
             np.stack([np.asarray(picture) for picture in pictures]),
             latents["latent_tensor"],
             self.server.node_seconds(prompt_id, SAMPLE),
-            json.loads(outputs["reading"]["text"][0]),
+            json.loads(outputs["bench reading"]["text"][0]),
             reports[0],
         )
 
@@ -76,13 +76,13 @@ class Host:
         """With the nodes that measure."""
         graph = patched(graph, [])
         unique = f"{time.time_ns()} {next(_runs)}"
-        graph["meter"] = node("FastCacheBenchMeter", model=graph[SAMPLE]["inputs"]["model"], run=unique)
-        graph[SAMPLE]["inputs"]["model"] = ["meter", 0]
+        graph["bench meter"] = node("FastCacheBenchMeter", model=graph[SAMPLE]["inputs"]["model"], run=unique)
+        graph[SAMPLE]["inputs"]["model"] = ["bench meter", 0]
         after = {"after_sample": [SAMPLE, 0]}
-        graph["reading"] = node("FastCacheBenchReading", model=["meter", 0], **after)
-        graph["keep latents"] = node("SaveLatent", samples=[SAMPLE, 0], filename_prefix="latents/bench")
+        graph["bench reading"] = node("FastCacheBenchReading", model=["bench meter", 0], **after)
+        graph["bench latents"] = node("SaveLatent", samples=[SAMPLE, 0], filename_prefix="latents/bench")
         if any(part["class_type"] == "FastCache" for part in graph.values()):
-            graph["preview"] = node("FastCachePreview", model=["meter", 0], **after)
+            graph["bench preview"] = node("FastCachePreview", model=["bench meter", 0], **after)
         return graph
 
     def key(self, graph: Graph, *others: Any) -> str:

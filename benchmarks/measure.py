@@ -15,7 +15,7 @@ from hosting.process import ComfyError
 from .host import Host, Sampled
 from .rows import NONE, TARGET, UNCACHED, Number, Row, tuned
 from .store import Record, Store
-from .workloads import SAMPLE, Setting, calibration
+from .workloads import KEEP, SAMPLE, Setting, calibration
 
 TRAINING_SEED, RUNS = 1000, 16
 FIRST_SEED = 1
@@ -63,7 +63,7 @@ class Bench:
         choices = known[0] if isinstance(known[0], list) else known[1]["options"]
         if f"{name}.safetensors" not in choices:
             self.tell(f"calibrating for {target:.0%} of the work")
-            graph["keep"]["inputs"]["name"] = name
+            graph[KEEP]["inputs"]["name"] = name
             self.host.server.run(graph, timeout=3600)
         return f"{name}.safetensors"
 

@@ -12,6 +12,7 @@ from demo import graphs
 from demo.graphs import Graph, node
 
 TWICE = ("heun", "dpm_2")  # samplers that evaluate the model twice in a step
+KEEP = "bench keep"  # the id of the node that keeps a profile
 SAMPLE = "sample"  # the id of the KSampler that is measured, in every workload
 
 
@@ -103,6 +104,6 @@ def calibration(setting: Setting, seed: int, runs: int, speedup: float, name: st
     """A graph that learns a profile from the setting's training prompts and keeps it by name."""
     graph = setting.graph(seed, setting.workload.training_prompts)
     kept, sampler = before_sampling(graph), graph[SAMPLE]["inputs"]
-    kept["calibrate"] = node("FastCacheCalibrate", **sampler, runs=runs, target_speedup=speedup)
-    kept["keep"] = node("FastCacheSaveProfile", profile=["calibrate", 0], name=name, overwrite=True)
+    kept["bench calibrate"] = node("FastCacheCalibrate", **sampler, runs=runs, target_speedup=speedup)
+    kept[KEEP] = node("FastCacheSaveProfile", profile=["bench calibrate", 0], name=name, overwrite=True)
     return kept

@@ -13,7 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks import document, peers, plan, rows
 from benchmarks.rows import Knob, as_mask, tuned
 from benchmarks.store import SCHEMA, Store, StoreError
-from benchmarks.workloads import T2I, Setting, before_sampling, calibration, patched
+from benchmarks.workloads import KEEP, T2I, WORKLOADS, Setting, Workload, before_sampling, calibration, patched
 from demo.graphs import demo_graph, node
 
 
@@ -64,14 +64,19 @@ def test_patches_are_a_chain_in_front_of_the_sampler() -> None:
 def test_calibration_takes_what_the_sampler_takes_and_nothing_after_it() -> None:
     graph = calibration(Setting(T2I, 8, "heun"), seed=3, runs=4, speedup=2.0, name="profile")
     assert "sample" not in graph and "save" not in graph and "decode" not in graph
-    asked = graph["calibrate"]["inputs"]
+    asked = graph["bench calibrate"]["inputs"]
     assert (asked["steps"], asked["sampler_name"], asked["seed"], asked["runs"]) == (8, "heun", 3, 4)
     assert asked["model"] == ["shift", 0] and graph["positive"]["inputs"]["prompts"].startswith(T2I.training_prompts[0])
-    assert set(before_sampling(demo_graph(1))) == set(graph) - {"calibrate", "keep"}
+    assert set(before_sampling(demo_graph(1))) == set(graph) - {"bench calibrate", KEEP}
 
 
-def test_prompts_to_tune_with_are_not_measured() -> None:
-    assert not set(T2I.prompts) & set(T2I.training_prompts)
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=list(WORKLOADS))
+def test_workloads_tune_with_other_prompts_and_say_what_is_sampled_and_saved(workload: Workload) -> None:
+    assert not set(workload.prompts) & set(workload.training_prompts)
+    graph = Setting(workload, 8, "heun").graph(1, workload.prompts)
+    sampler = graph["sample"]["inputs"]
+    assert (sampler["steps"], sampler["sampler_name"], sampler["seed"]) == (8, "heun", 1)
+    assert graph["save"]["class_type"] == "SaveImage"
 
 
 def test_measurements_are_kept_and_found_again(tmp_path: Path) -> None:
