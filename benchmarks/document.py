@@ -9,6 +9,7 @@ from typing import Any
 Result = Mapping[str, Any]
 MEASURES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS", "latent": "latent error"}
 OWN = ("FastCache", "FastCache calibrated")
+DISTURBED = "(*) Uncached pictures sampled beside this row were others than without it: something stays behind."
 SAME_WORK = 0.02  # and time
 DIGITS = {"psnr": 1, "ssim": 4, "lpips": 4, "latent": 3}
 
@@ -80,7 +81,8 @@ def _results(results: Sequence[Result], not_installed: Mapping[str, str]) -> str
             "FastCache calibrated minus it", "in equal time", *(("PSNR to 100 steps",) if fine else ()))  # fmt: skip
     lines = [_cells(result, not_installed, fine) for result in done]
     failed = [(r["row"], *[""] * (len(head) - 2), r["problem"]) for r in results if r["problem"]]
-    return table(head, [*lines, *failed])
+    below = "\n\n" + DISTURBED if any(result["disturbed"] for result in done) else ""
+    return table(head, [*lines, *failed]) + below
 
 
 def _cells(result: Result, not_installed: Mapping[str, str], fine: bool) -> tuple[str, ...]:
@@ -91,7 +93,7 @@ def _cells(result: Result, not_installed: Mapping[str, str], fine: bool) -> tupl
     in_time = gain(result["versus_in_time"].get(OWN[0]), 1 / result["speedup"])
     to_fine = (f"{result['psnr_to_fine']:.1f}" if "psnr_to_fine" in result else "",) if fine else ()
     return (
-        result["row"], knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
+        result["row"] + (" (*)" if result["disturbed"] else ""), knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
         megabytes(result["cache_bytes_peak"]), *versus, in_time, *to_fine,
     )  # fmt: skip
 

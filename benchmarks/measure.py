@@ -116,8 +116,17 @@ class Bench:
         for key, run in runs.items():
             point = points[keys.index(key)]
             record = {"setting": self.setting.name, "row": row.name, "seed": seed, "value": point.value}
-            record |= measured(run, uncached)
+            record |= measured(run, uncached) | {"disturbed": self._disturbed(seed, uncached)}
             self.store.put(key, record, images=run.images, latents=run.latents)
+
+    def _disturbed(self, seed: int, uncached: Sampled) -> bool:
+        """Whether the uncached pictures beside a row are others than those of the first uncached run: something of
+        what was sampled with, or is installed, has stayed behind."""
+        reference = self.points.get((UNCACHED.name, 1.0))
+        if reference is None or reference.problem:
+            return False
+        kept = self.store.arrays(reference.keys[self.seeds.index(seed)])
+        return not np.array_equal(kept["images"], uncached.images)
 
     def work_at(self, row: Row, value: Number) -> float:
         """The part of the work that a row needs for the training prompts."""

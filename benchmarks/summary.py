@@ -72,6 +72,7 @@ class Summary:
             "seconds": median(record["seconds"] for record in records),
             "uncached_seconds": median(record["uncached_seconds"] for record in records),
             "speedup": median(record["uncached_seconds"] / record["seconds"] for record in records),
+            "disturbed": any(record["disturbed"] for record in records),
             "cache_bytes_peak": max((record.get("cache_bytes_peak") or 0 for record in records), default=0),
         }
         for name in (*self.pictures, "latent"):

@@ -179,7 +179,7 @@ def result(row: str, work: float, psnr: float, **others) -> dict:
         "setting": "t2i, 20 steps, euler", "workload": "t2i", "row": row, "group": "core", "target": 0.5,
         "knob": "block_threshold", "value": 0.123456, "problem": None, "work": work, "speedup": 1.6,
         "psnr": found, "ssim": found, "latent": found, "cache_bytes_peak": 2**20, "versus": {},
-        "versus_in_time": {}, "frechet": 1.0,
+        "versus_in_time": {}, "frechet": 1.0, "disturbed": False,
     } | others  # fmt: skip
 
 
@@ -200,6 +200,11 @@ def test_a_table_has_the_best_row_first_and_says_what_failed() -> None:
     assert "block threshold 0.123 | 40% | 62% | 30.0 (29.0 to 31.0)" in lines[1]
     assert "not installed" in lines[0] and "1.0 MB" in lines[0] and "It broke." in lines[2]
     assert "**+3.0 (+1.0 to +5.0)** with 50%" in lines[1], "that FastCache did more work than the row is said"
+
+
+def test_what_leaves_something_behind_is_marked() -> None:
+    text = document.results_tables([result("tidy", 0.5, 40), result("untidy", 0.5, 30, disturbed=True)], {})
+    assert "| untidy (*) |" in text and "| tidy |" in text and text.endswith(document.DISTURBED)
 
 
 def test_prose_around_tables_stays(tmp_path: Path) -> None:
