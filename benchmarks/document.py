@@ -92,8 +92,9 @@ def _cells(result: Result, not_installed: Mapping[str, str], fine: bool) -> tupl
     versus = [gain(result["versus"].get(own), result["work"]) for own in OWN]
     in_time = gain(result["versus_in_time"].get(OWN[0]), 1 / result["speedup"])
     to_fine = (f"{result['psnr_to_fine']:.1f}" if "psnr_to_fine" in result else "",) if fine else ()
+    name = result["row"] + (" (*)" if result["disturbed"] else "")
     return (
-        result["row"] + (" (*)" if result["disturbed"] else ""), knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
+        name, knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
         megabytes(result["cache_bytes_peak"]), *versus, in_time, *to_fine,
     )  # fmt: skip
 

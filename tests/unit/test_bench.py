@@ -203,7 +203,7 @@ def test_a_table_has_the_best_row_first_and_says_what_failed() -> None:
 
 
 def test_what_leaves_something_behind_is_marked() -> None:
-    text = document.results_tables([result("tidy", 0.5, 40), result("untidy", 0.5, 30, disturbed=True)], {})
+    text = document.results_tables([result("tidy", 0.5, 40), result("untidy", 0.5, 30, disturbed=True)], {"lpips": ""})
     assert "| untidy (*) |" in text and "| tidy |" in text and text.endswith(document.DISTURBED)
 
 
