@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -27,7 +28,6 @@ from .store import Store, StoreError
 from .workloads import WORKLOADS
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
-SEEDS, FEW_SEEDS = 5, 2
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=whole(2, 1000), metavar="N", help="steps of the schedule")
     parser.add_argument("--sampler", metavar="NAME", help="sampler, such as euler, dpmpp_2m, heun")
-    parser.add_argument("--seeds", type=whole(1, 100), metavar="N", help=f"default: {SEEDS}, {FEW_SEEDS} with --quick")
+    parser.add_argument("--seeds", type=whole(1, 100), metavar="N", help="default: what the plan has, 2 to 5")
     parser.add_argument("--prompts", type=whole(1, 1000), metavar="N", help="only the first N prompts")
     parser.add_argument(
         "--peers", type=Path, metavar="DIR", help="a folder of other packs; known nodes of theirs become rows"
@@ -71,16 +71,18 @@ def bench(options: argparse.Namespace) -> None:
     parts = plan.asked_for(options.workload, options.steps, options.sampler, options.quick)
     parts = plan.with_methods(parts, options.methods)
     if options.prompts:
-        parts = [Part(part.setting.with_few(options.prompts), part.rows, part.targets) for part in parts]
+        parts = [replace(part, setting=part.setting.with_few(options.prompts)) for part in parts]
+    if options.seeds:
+        parts = [replace(part, seeds=options.seeds) for part in parts]
     packs = peers.packs_in(options.peers) if options.peers else []
-    seeds = options.seeds or (FEW_SEEDS if options.quick else SEEDS)
     book = Book(Store(options.out), perceptual.available(), None if options.no_write else DOCUMENT)
     with tqdm(total=sum(len(part.rows) + 1 for part in parts), unit="row") as bar:
         with running(options.out / "bench" / "base") as host:
             book.machine = machine(host)
-            bar.write(estimate(host, parts, seeds))
+            bar.write(estimate(host, parts))
             for part in parts:
-                measure(Bench(host, book.store, part.setting, seeds, telling(bar, part)), part, book, bar)
+                found = Bench(host, book.store, part.setting, part.seeds, part.calibration, telling(bar, part))
+                measure(found, part, book, bar)
         for pack in packs:
             measure_pack(pack, options.out / "bench" / "peers" / pack.stem, book, bar)
     print(book.tables()["results"])
@@ -95,7 +97,7 @@ def telling(bar: tqdm, part: Part) -> Callable[[str], None]:
 def measure(bench_: Bench, part: Part, book: Book, bar: tqdm) -> None:
     """All rows of one part of the plan."""
     for row in (UNCACHED, *part.rows):
-        bench_.measure(row, part.targets)
+        bench_.measure(row, part.targets_of(row))
         bar.update()
     book.add(bench_, part)
 
@@ -108,7 +110,9 @@ def measure_pack(pack: Path, folder: Path, book: Book, bar: tqdm) -> None:
             rows = peers.rows_of(pack, host.nodes)
             bar.total += len(rows) * len(book.parts)
             for bench_, part in book.parts:
-                beside = Bench(host, book.store, part.setting, len(bench_.seeds), telling(bar, part), bench_.points)
+                beside = Bench(
+                    host, book.store, part.setting, part.seeds, part.calibration, telling(bar, part), bench_.points
+                )
                 for row in rows:
                     beside.measure(row, part.targets)
                     bar.update()
@@ -120,7 +124,7 @@ def measure_pack(pack: Path, folder: Path, book: Book, bar: tqdm) -> None:
     book.extend(rows)
 
 
-def estimate(host: Host, parts: list[Part], seeds: int) -> str:
+def estimate(host: Host, parts: list[Part]) -> str:
     """How long it will take at most, from one uncached run."""
     setting = parts[0].setting
     graph = setting.graph(0, setting.workload.prompts)
@@ -128,7 +132,7 @@ def estimate(host: Host, parts: list[Part], seeds: int) -> str:
     begun = time.perf_counter()
     host.sample(graph)
     seconds = time.perf_counter() - begun
-    runs = sum(part.runs(seeds) * part.setting.cost / setting.cost for part in parts)
+    runs = sum(part.cost * part.setting.cost / setting.cost for part in parts)
     return (
         f"One uncached run takes {seconds:.1f} s here; all will take about {runs * seconds / 60:.0f} minutes at most."
     )

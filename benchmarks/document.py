@@ -60,7 +60,8 @@ def rows_table(rows: Iterable[Any]) -> str:
 def results_tables(results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
     """One table for every setting and part of the work, best PSNR first."""
     settings = list(dict.fromkeys(result["setting"] for result in results))
-    return "\n\n".join(_setting(name, [r for r in results if r["setting"] == name], not_installed) for name in settings)
+    tables = [_setting(name, [r for r in results if r["setting"] == name], not_installed) for name in settings]
+    return "\n\n".join([*tables, *not_installed.values()])
 
 
 def _setting(name: str, results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
@@ -77,8 +78,8 @@ def _setting(name: str, results: Sequence[Result], not_installed: Mapping[str, s
 def _results(results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
     done = sorted((r for r in results if not r["problem"]), key=lambda r: -r["psnr"]["mean"])
     fine = any("psnr_to_fine" in result for result in done)
-    head = ("row", "its knob", "work", "time", *MEASURES.values(), "Frechet", "cache", "FastCache minus it",
-            "FastCache calibrated minus it", "in equal time", *(("PSNR to 100 steps",) if fine else ()))  # fmt: skip
+    head = ("row", "its knob", "work", "time", *MEASURES.values(), "least PSNR", "Frechet", "cache",
+            "FastCache minus it", "FastCache calibrated minus it", "in equal time", *(("PSNR to 100 steps",) if fine else ()))  # fmt: skip
     lines = [_cells(result, not_installed, fine) for result in done]
     failed = [(r["row"], *[""] * (len(head) - 2), r["problem"]) for r in results if r["problem"]]
     below = "\n\n" + DISTURBED if any(result["disturbed"] for result in done) else ""
@@ -92,9 +93,10 @@ def _cells(result: Result, not_installed: Mapping[str, str], fine: bool) -> tupl
     versus = [gain(result["versus"].get(own), result["work"]) for own in OWN]
     in_time = gain(result["versus_in_time"].get(OWN[0]), 1 / result["speedup"])
     to_fine = (f"{result['psnr_to_fine']:.1f}" if "psnr_to_fine" in result else "",) if fine else ()
+    worst = f"{result['psnr']['worst']:.1f}"
     name = result["row"] + (" (*)" if result["disturbed"] else "")
     return (
-        name, knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, distance,
+        name, knob, f"{result['work']:.0%}", f"{1 / result['speedup']:.0%}", *measures, worst, distance,
         megabytes(result["cache_bytes_peak"]), *versus, in_time, *to_fine,
     )  # fmt: skip
 

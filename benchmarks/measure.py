@@ -43,10 +43,12 @@ class Bench:
         store: Store,
         setting: Setting,
         seeds: int,
+        calibration_runs: int,
         tell: Tell,
         points: dict[tuple[str, float], Point] | None = None,
     ):
         self.host, self.store, self.setting, self.tell = host, store, setting, tell
+        self.calibration_runs = calibration_runs
         self.seeds = range(FIRST_SEED, FIRST_SEED + seeds)
         self.prompts, self.training = setting.workload.prompts, setting.workload.training_prompts
         self.points = {} if points is None else points
@@ -57,7 +59,7 @@ class Bench:
     # What rows ask for:
 
     def _profile(self, target: float) -> str:
-        graph = calibration(self.setting, TRAINING_SEED, RUNS, round(1 / target, 2), "bench")
+        graph = calibration(self.setting, TRAINING_SEED, self.calibration_runs, round(1 / target, 2), "bench")
         name = f"bench_{self.host.key(graph)}"
         known = self.host.nodes["FastCacheLoadProfile"]["input"]["required"]["name"]
         choices = known[0] if isinstance(known[0], list) else known[1]["options"]

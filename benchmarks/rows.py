@@ -214,7 +214,7 @@ AT_OUTPUT = uncalibrated(
 )
 CALIBRATED = calibrated(
     "FastCache calibrated",
-    "With a profile for the wanted work, from FastCache Calibrate (16 runs) on prompts that are not measured.",
+    "With a profile for the wanted work, from FastCache Calibrate on prompts that are not measured.",
 )
 CALIBRATED_TOKENS = calibrated(
     "FastCache calibrated with token selector", f"The same, with token_threshold {TOKEN_THRESHOLD:g}.",
