@@ -78,8 +78,9 @@ def _setting(name: str, results: Sequence[Result], not_installed: Mapping[str, s
 def _results(results: Sequence[Result], not_installed: Mapping[str, str]) -> str:
     done = sorted((r for r in results if not r["problem"]), key=lambda r: -r["psnr"]["mean"])
     fine = any("psnr_to_fine" in result for result in done)
-    head = ("row", "its knob", "work", "time", *MEASURES.values(), "least PSNR", "Frechet", "cache",
-            "FastCache minus it", "FastCache calibrated minus it", "in equal time", *(("PSNR to 100 steps",) if fine else ()))  # fmt: skip
+    last = ("PSNR to 100 steps",) if fine else ()
+    versus = ("FastCache minus it", "FastCache calibrated minus it", "in equal time")
+    head = ("row", "its knob", "work", "time", *MEASURES.values(), "least PSNR", "Frechet", "cache", *versus, *last)
     lines = [_cells(result, not_installed, fine) for result in done]
     failed = [(r["row"], *[""] * (len(head) - 2), r["problem"]) for r in results if r["problem"]]
     below = "\n\n" + DISTURBED if any(result["disturbed"] for result in done) else ""
