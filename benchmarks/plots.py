@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 Result = Mapping[str, Any]
 AXES = {"work": "computed work", "time": "time, against the uncached run beside it"}
+LEAST = {"psnr": 24.0, "ssim": 0.8}  # what is worse lies below the panels, which would else be empty
 QUALITY = {"psnr": "PSNR, dB", "ssim": "SSIM"}
 STRONG = {"FastCache": "tab:blue", "FastCache calibrated": "tab:orange"}
 GROUPS = {"steps": "tab:red", "core": "tab:green", "model output": "tab:purple", "peer": "tab:brown",
@@ -31,6 +32,7 @@ def frontiers(results: Sequence[Result], folder: Path) -> Path | None:
         for panel, (axis, title) in zip(line, AXES.items(), strict=True):
             draw(panel, done, axis, quality)
             panel.set(xlabel=title, ylabel=label)
+            panel.set_ylim(bottom=max(panel.get_ylim()[0], min(LEAST[quality], panel.get_ylim()[1] - 1e-3)))
             panel.grid(alpha=0.3)
     figure.suptitle(done[0]["setting"])
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
