@@ -1,7 +1,7 @@
 """Train the demo's editing transformer: a picture as reference, the same picture in the prompt's colour as output.
 
-    python demo/train_edit.py --images 19200                       from the weights of the demo's transformer
-    python demo/train_edit.py --images 19200 --start demo/model    go on from saved weights
+    python demo/train_edit.py --images 9600                        from the weights of the demo's transformer
+    python demo/train_edit.py --images 9600  --start demo/model    go on from saved weights
 
 Writes <out>/fastcache_demo_edit.safetensors every --save-every images. Prompts are the demo's, words and table.
 """
@@ -70,7 +70,7 @@ def save(model: EditDiT, path: Path, note: str) -> None:
 
 
 def main() -> None:
-    options = parser(__doc__, images=19_200, rate=7e-4, batch=16).parse_args()
+    options = parser(__doc__, images=9_600, rate=7e-4, batch=16).parse_args()
     torch.manual_seed(0)
     grey, labels = load("train", options.data)
     demo = Trainee().requires_grad_(False)

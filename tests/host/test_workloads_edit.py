@@ -37,7 +37,7 @@ def test_inpainting_leaves_its_half_alone_and_puts_the_piece_in_the_other(server
     assert np.abs(filled - base)[..., :HALF].max() * 255 < 0.5
     assert colours_of(filled[..., HALF:]) == [prompt.split()[0] for prompt in PROMPTS]
     left, right = (filled[..., column].max(axis=1) > 0.4 for column in (HALF - 1, HALF))
-    assert (left == right).mean(axis=1).min() > 0.85  # no edge of the piece at the seam
+    assert (left == right).mean() > 0.9  # the piece goes on across the seam
 
 
 def test_editing_changes_the_colour_and_keeps_the_shape(server):
@@ -53,7 +53,7 @@ def test_editing_changes_the_colour_and_keeps_the_shape(server):
 
 @pytest.mark.parametrize("workload", [inpaint, edit], ids=["inpaint", "edit"])
 def test_fastcache_stays_close_and_changes_nothing_when_off_or_idle(server, workload):
-    graph = with_fastcache(workload.graph(2, PROMPTS))
+    graph = with_fastcache(workload.graph(2, PROMPTS, steps=12))
     reference, _ = gets_along(server, graph, 30)
     off, report = sample(server, with_widgets(graph, block_threshold=0.0, token_threshold=0.0))
     assert report["computed_fraction"] == 1
