@@ -27,11 +27,12 @@ from .rows import UNCACHED
 from .store import Store, StoreError
 from .workloads import WORKLOADS
 
+OVERHEAD = "--device cuda|cpu measures models of real sizes with random weights instead; add --help for its options."
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="dev.py bench", description=__doc__.split("\n\n")[0], epilog=OVERHEAD)
     parser.add_argument("--quick", action="store_true", help="a look at text to image at half of the work, few seeds")
     parser.add_argument(
         "--workload", nargs="+", default=[], choices=list(WORKLOADS), metavar="NAME", help=f"of: {', '.join(WORKLOADS)}"
@@ -139,8 +140,13 @@ def estimate(host: Host, parts: list[Part]) -> str:
 
 
 def main() -> int:
+    given = sys.argv[1:]
+    if any(argument.partition("=")[0] == "--device" for argument in given):
+        from .overhead import main as measure_overhead  # which runs ComfyUI in this process
+
+        return measure_overhead(given)
     try:
-        bench(arguments(sys.argv[1:]))
+        bench(arguments(given))
     except (ComfyError, StoreError, document.DocumentError, ValueError) as error:
         print(f"Benchmark: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from demo import graphs
+from demo import edit, graphs, inpaint, video
 from demo.graphs import Graph, node
 
 TWICE = ("heun", "dpm_2")  # samplers that evaluate the model twice in a step
@@ -35,7 +35,12 @@ def of_module(name: str, about: str, module: ModuleType) -> Workload:
 
 
 T2I = Workload("t2i", "text to image, 8 pictures at once", graphs.demo_graph, graphs.PROMPTS, graphs.TRAINING_PROMPTS)
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (T2I,)}
+WORKLOADS: dict[str, Workload] = {
+    "t2i": T2I,
+    "inpaint": of_module("inpaint", "the right half of a picture is filled in, the left half is fixed", inpaint),
+    "edit": of_module("edit", "a reference picture, whose tokens are in the sequence, is recoloured", edit),
+    "video": of_module("video", "six frames of clothing that moves over a still background", video),
+}
 
 
 @dataclass(frozen=True)

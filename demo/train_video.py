@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from demo.data import CLASSES, FOLDER, load  # noqa: E402
 from demo.wan import TEXT, Wan  # noqa: E402
 
-FRAMES, SIZE, SPRITE, SPEED = 6, 48, 16, 4  # SPEED: pixels from one frame to the next
+FRAMES, SIZE, SPRITE, TOKEN = 6, 48, 16, 8  # in pixels
+SPEED = TOKEN // 2  # pixels from one frame to the next
 MOTIONS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 NO_CLASS, FIRST_MOTION, NO_MOTION, ROWS = 10, 11, 15, 16
 # What the demo's prompt node must know to turn words into rows of the embedding table; stored beside it. The row
@@ -75,11 +76,16 @@ def backgrounds(count: int) -> Tensor:
 
 
 def paths(motion: Tensor) -> Tensor:
-    """Top left corners [b, FRAMES, 2] of sprites that stay inside the picture, of one motion [b] each."""
+    """Top left corners [b, FRAMES, 2] of sprites that stay inside the picture, of one motion [b] each.
+
+    Across their motion they begin at tokens' borders, along it at these and in the middle: fewer ways to cut a sprite
+    into tokens are fewer to learn.
+    """
     direction = torch.tensor(list(MOTIONS.values()))[motion]
     travelled = direction[:, None] * SPEED * torch.arange(FRAMES)[None, :, None]
     low, high = -travelled.amin(dim=1), SIZE - SPRITE - travelled.amax(dim=1)
-    start = low + (torch.rand(len(motion), 2) * (high - low + 1)).long()
+    apart = torch.where(direction == 0, TOKEN, SPEED)
+    start = low + (torch.rand(len(motion), 2) * ((high - low) // apart + 1)).long() * apart
     return start[:, None] + travelled
 
 
