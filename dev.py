@@ -4,7 +4,7 @@
     python3 dev.py demo                   run the demo in a real ComfyUI
     python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
     python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest
-    python3 dev.py bench                  measure every published method on the demo's model, for docs/methods.md
+    python3 dev.py bench [--quick] [...]  measure every method on the demo's models; --help tells what can be chosen
     python3 dev.py conformance [JSON ...] try every model family; JSON: out/conformance.json of other ComfyUI versions
 
 Every command first sets up what is missing. COMFYUI_PATH names a ComfyUI checkout to use instead of the downloaded
@@ -82,9 +82,14 @@ def demo(arguments: list[str]) -> int:
 
 
 def bench(arguments: list[str]) -> int:
-    """Measure every preset in a real ComfyUI, and write the table of docs/methods.md."""
+    """Measure methods, settings and seeds in a real ComfyUI, for docs/benchmarks.md."""
     installation = ensure()
-    return run([str(installation.python), "benchmarks/methods.py", *arguments], environment(installation))
+    try:
+        installation.ensure_bench()
+    except SetupError as error:
+        print(f"{error}\nWithout it the benchmark runs as well; the columns that need it say so.", file=sys.stderr)
+    variables = environment(installation) | {"FASTCACHE_LPIPS": str(installation.lpips)}
+    return run([str(installation.python), "-m", "benchmarks", *arguments], variables)
 
 
 def conformance(arguments: list[str]) -> int:

@@ -16,6 +16,17 @@ PROMPTS = (
     "orange bag",
     "white boot",
 )
+# To tune and calibrate with; what is measured with PROMPTS has not seen them.
+TRAINING_PROMPTS = (
+    "blue dress",
+    "red bag",
+    "green coat",
+    "cyan trousers",
+    "white t-shirt",
+    "orange pullover",
+    "magenta boot",
+    "yellow sneaker",
+)
 STEPS, CFG = 20, 3.0
 
 

