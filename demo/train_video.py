@@ -40,7 +40,7 @@ VOCABULARY = {
 }
 # ComfyUI takes for granted that Wan's text is as wide as its own text encoder makes it; files hold zeros up to there.
 FROM_TEXT, COMFYUI_TEXT = "text_embedding.0.weight", 4096
-SIGMA_SHIFT = 2.0  # of the noise levels to train with: neighbouring frames show the same, so noise hides less
+SIGMA_SHIFT = 4.0  # of the noise levels to train with: neighbouring frames show the same, so noise hides less
 WAN_FILE, WORDS_FILE = "fastcache_demo_video.safetensors", "fastcache_demo_video_words.safetensors"
 
 

@@ -27,7 +27,7 @@ TRAINING_PROMPTS = (
     "shirt down",
     "pullover up",
 )
-STEPS, CFG, SHIFT = 20, 3.0, 3.0
+STEPS, CFG, SHIFT = 20, 3.0, 8.0
 FRAMES, SIZE = 6, 48
 
 
