@@ -1,13 +1,13 @@
 """What skipping did to the picture, paid back once it is known.
 
-A sampler moves along the derivative d = (x - denoised) / sigma. Where an evaluation is predicted, d is extrapolated from
-those computed before it; when the next one is computed, d lies between computed ones, and interpolation is far closer:
-for d quadratic in sigma it is exact. What interpolation says the predicted steps should have added,
+A sampler moves along the derivative d = (x - denoised) / sigma. Where an evaluation is predicted, d is extrapolated
+from those computed before it; when the next one is computed, d lies between computed ones, and interpolation is far
+closer: for d quadratic in sigma it is exact. What interpolation says the predicted steps should have added,
 
     E = sum over predicted steps j of (sigma_j+1 - sigma_j) (interpolated d_j - predicted d_j),
 
-is then added to the step that is computed: d + E / (sigma_i+1 - sigma_i), so that the sampler arrives where it would have
-arrived. This is the corrector of a predictor-corrector pair, as UniPC's (arXiv 2302.04867) and FoCa's (arXiv
+is then added to the step that is computed: d + E / (sigma_i+1 - sigma_i), so that the sampler arrives where it would
+have arrived. This is the corrector of a predictor-corrector pair, as UniPC's (arXiv 2302.04867) and FoCa's (arXiv
 2508.16211), put into the model's output, since samplers are not ours to change. Predictions that were right get E = 0.
 
 It applies to samplers that go from one sigma of the schedule to the next along d, which is watched; with others, which

@@ -87,7 +87,6 @@ class Run:
         self.ranks = ranks_of(group)
         self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves, self.ranks)
         self.corrector = Corrector(sigmas) if config.block_cache.corrector else None
-        self.decider.ending = 1 if self.corrector is None else 2
         self.state = RunState()
         self.report = Report(list(blocks))
         self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
@@ -163,8 +162,8 @@ class Run:
         if self.corrector is None or self.safety.off or isinstance(self.sigma, Tensor):
             return denoised
         corrected = self.corrector.correct(x, self.sigma, denoised, self._predicts)
-        if self.corrector.off is not None:
-            self.decider.ending = 1
+        # What comes just before the last evaluation could not be corrected well there, as little is known of it then.
+        self.decider.ending = 2 if self.corrector.off is None else 1
         return corrected
 
     def end_evaluation(self) -> None:

@@ -11,8 +11,11 @@ from functools import cache
 
 import numpy as np
 
+from ..corrector import ANCHORS, lagrange
+
 FARTHEST = 8  # evaluations between two computed ones, at most
 RIDGE = 1e-3
+UNTIL_CORRECTED = 0.1  # weight of what predictions miss, since the state is astray until the next computed evaluation
 Anchors = tuple[int, ...]  # evaluations that were computed, the newest first, up to three
 
 Mask = tuple[int, ...]  # evaluations that are computed
@@ -21,15 +24,16 @@ Mask = tuple[int, ...]  # evaluations that are computed
 class MaskSearch:
     """gram [E, E]: inner products of what is carried forward. sigmas [E]: of the evaluations.
 
-    An evaluation's error counts as much as it moves the latent, by its step in sigma.
+    An evaluation's error counts as much as it moves the latent, by its step in sigma; and what is left of it counts
+    most once the sampler's steps were corrected (corrector.py).
     """
 
     def __init__(self, gram: np.ndarray, sigmas: Sequence[float]):
-        self.gram, self.count = np.asarray(gram, float), len(sigmas)
+        self.gram, self.count, self.sigmas = np.asarray(gram, float), len(sigmas), list(sigmas)
         steps = np.abs(np.diff([*sigmas, 0.0]))
         if not steps.any():
             steps = np.ones(len(sigmas))
-        self.weights = (steps / steps.mean()) ** 2
+        self.steps = steps / steps.mean()
         self.error = cache(self._error)
         self._between = cache(self._cost_between)
 
@@ -57,7 +61,22 @@ class MaskSearch:
 
     def _cost_between(self, anchors: Anchors, following: int) -> float:
         """What the evaluations predicted between the newest anchor and the next one computed cost."""
-        return sum(self.weights[i] * self.error(i, anchors) for i in range(anchors[0] + 1, following))
+        gap = range(anchors[0] + 1, following)
+        predicted = sum(self.steps[i] ** 2 * self.error(i, anchors) for i in gap)
+        if not gap or following >= self.count - 1:  # at the last evaluation nothing is corrected
+            return predicted
+        nodes = (following, *anchors)[:ANCHORS]
+        if len({self.sigmas[node] for node in nodes}) < len(nodes):  # nor for samplers of second order
+            return predicted
+        left = sum(self.steps[i] * self._interpolated(i, nodes) for i in gap)
+        return self._product(left, left) + UNTIL_CORRECTED * predicted
+
+    def _interpolated(self, evaluation: int, nodes: Anchors) -> np.ndarray:
+        """How far interpolation between these computed evaluations is from this one."""
+        row = np.zeros(self.count)
+        row[evaluation] = 1
+        row[list(nodes)] -= lagrange(self.sigmas[evaluation], [self.sigmas[node] for node in nodes])
+        return row
 
     def cost(self, mask: Mask) -> float:
         """Of a mask that computes the first evaluation."""
