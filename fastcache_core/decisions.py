@@ -172,7 +172,6 @@ class Decider:
         self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
         if self.plan is not None and self.plan.problem is not None:
             self.problems.append(self.plan.problem)
-        self.importance: Tensor | None = None  # of tokens, [1 or samples, tokens], where they are not all alike
         self.leads: dict[Hashable, Lead] = {}
         self.measurements: list[Measurement] = []  # to be read at the next synchronisation
         self.realised: list[Realised] = []  # read, for the report
@@ -230,7 +229,7 @@ class Decider:
             # A threshold that follows sigma costs a second synchronisation: sigma has to be read first.
             config = self.token_selector(evaluation)
             if config.threshold > 0:
-                saliency = self._important(token_saliency(h, lead.anchors.hidden, self.ranks.mean))
+                saliency = token_saliency(h, lead.anchors.hidden, self.ranks.mean)
                 mask = choose_active(saliency, lead.anchors.age, config, h)
                 resting = references > 0 and lead.references < config.refresh_interval
         wanted = self.ranks.told(h) | ({"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {})
@@ -254,13 +253,6 @@ class Decider:
             lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast, tokens,
             resting,
         )  # fmt: skip
-
-    def _important(self, saliency: Tensor) -> Tensor:
-        """Saliency of tokens whose change matters; nothing of those that inpainting holds."""
-        weights = self.importance
-        if weights is None or weights.shape[1] != saliency.shape[1] or len(weights) not in (1, len(saliency)):
-            return saliency
-        return saliency * weights.to(saliency.device)
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
         """The evaluation's decision for this view, once what was measured has been read."""

@@ -348,7 +348,8 @@ class Run:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
         keeps = self.decider.selecting and self.memory.serves and self.cut.level == "block" and call.no_tokens is None
-        keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index)) if keeps else None
+        sigma = self._evaluation.sigma
+        keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, sigma)) if keeps else None
         streams = self._timed(call, call.streams, keeper)
         if call.index == site.last and self._entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
@@ -410,7 +411,9 @@ class Run:
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         entries = {name: h.clone() for name, h in inputs.items()}
         whole = self._predicted(site, call, decided)[image]
-        serve = self.memory.server(self._branches, call, attended) if self.memory.serves else None
+        sigma, serve = self._evaluation.sigma, None
+        if self.memory.serves:
+            serve = self.memory.server(self._branches, call, attended, sigma, decided.forecast)
         outputs = self._timed(call, inputs, Attending(attended, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
         self._remember_rows(site, call, decision, decided, (active, rows), entries, outputs)

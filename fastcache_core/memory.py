@@ -197,19 +197,25 @@ class Memory:
         """Whether there are keys and values of all tokens of this block."""
         return all((call.index, call.own_attention[0]) in branch.keys_values for branch in branches)
 
-    def keeper(self, branches: Sequence[Branch], index: int) -> Callable[[int, Tensor, Tensor, Tensor | None], None]:
+    def keeper(
+        self, branches: Sequence[Branch], index: int, sigma: float
+    ) -> Callable[[int, Tensor, Tensor, Tensor | None], None]:
         """A function that keeps the keys and values of all tokens of a block's attention call."""
 
         def keep(number: int, keys: Tensor, values: Tensor, mask: Tensor | None) -> None:
             n = len(branches)
             masks = [mask] * n if mask is None or len(mask) == 1 else mask.chunk(n)
             for branch, k, v, m in zip(branches, keys.chunk(n), values.chunk(n), masks, strict=True):
-                branch.keys_values[index, number] = KeysValues(k, v, m, self.device)
+                known = branch.keys_values.get((index, number))
+                if known is not None and known.fits(k):
+                    known.remember(k, v, sigma, m)
+                else:
+                    branch.keys_values[index, number] = KeysValues(k, v, sigma, m, min(self.order, 1), self.store)
 
         return keep
 
     def server(
-        self, branches: Sequence[Branch], call: BlockCall, rows: dict[str, Tensor]
+        self, branches: Sequence[Branch], call: BlockCall, rows: dict[str, Tensor], sigma: float, forecast: Forecast
     ) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]:
         """A function that puts the keys and values of some tokens in place and returns those of all."""
 
@@ -218,14 +224,15 @@ class Memory:
             kept = [branch.keys_values[call.index, number] for branch in branches]
             parts = (part.chunk(n) for part in (rows[call.attends[number]], keys, values))
             for table, r, k, v in zip(kept, *parts, strict=True):
-                table.write_rows(r, k, v)
-            # A copy even of a single one: attention of other packs may write into what it gets.
-            whole = [torch.cat([getattr(table, name) for table in kept]) for name in ("keys", "values")]
+                table.remember_rows(r, k, v, sigma)
+            forecasts = of_each(forecast, n, len(keys))
+            served = [table.at(sigma, each, keys.device) for table, each in zip(kept, forecasts, strict=True)]
+            whole = [torch.cat(parts) for parts in zip(*served, strict=True)]
             masks = [table.mask for table in kept]
             samples = len(keys) // n
             kept_too = all(mask is not None for mask in masks)
             mask = torch.cat([mask.expand(samples, -1, -1, -1) for mask in masks]) if kept_too else None
-            return whole[0].to(keys.device), whole[1].to(values.device), mask
+            return whole[0], whole[1], mask
 
         return serve
 
@@ -244,7 +251,7 @@ class Memory:
         if not selecting or not self.serves:
             return residuals
         attentions = len(self.cut.at) * len(call.own_attention)
-        return residuals + 2 * image // tokens.shape[1] * call.sequence.length * attentions
+        return residuals + 2 * (1 + min(self.order, 1)) * image // tokens.shape[1] * call.sequence.length * attentions
 
 
 def of_each(forecast: Forecast, branches: int, rows: int) -> list[Forecast]:

@@ -138,10 +138,17 @@ class History:
 
     def predict(self, h: Tensor, sigma: float, forecast: Forecast = UNDAMPED, out: Tensor | None = None) -> Tensor:
         """y = h + r(sigma), in a tensor of its own or in `out`; h is left as it is."""
-        y = torch.add(h, self.residual(h.device), out=out)
-        for difference, weight in self._terms(h.device, sigma, forecast):
+        return self._carry(torch.add(h, self.residual(h.device), out=out), sigma, forecast)
+
+    def carried(self, sigma: float, forecast: Forecast, device: torch.device) -> Tensor:
+        """r(sigma) itself, in a tensor of its own."""
+        return self._carry(self.residual(device).clone(), sigma, forecast)
+
+    def _carry(self, y: Tensor, sigma: float, forecast: Forecast) -> Tensor:
+        """Add to y, in place, what carries the residual from its anchor to sigma."""
+        for difference, weight in self._terms(y.device, sigma, forecast):
             if isinstance(weight, Tensor):
-                y.addcmul_(difference, weight.to(h.dtype))
+                y.addcmul_(difference, weight.to(y.dtype))
             else:
                 y.add_(difference, alpha=weight)
         return y if self._difference is None else bounded(y)

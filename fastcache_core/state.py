@@ -9,32 +9,53 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .predictors import Damping, History
+from .predictors import Damping, Forecast, History
 from .significance import ErrorStatistics
 from .sites import Site
+from .store import Store
 
 
 class KeysValues:
     """Keys and values of every token of one block, [samples, heads, tokens, width] or [samples, tokens, heads * width].
 
-    Static tokens keep those of their anchor, so that active tokens still attend to the whole image. mask: of the keys,
-    [samples or 1, 1 or heads, 1, tokens], or None.
+    Those of static tokens are carried forward in sigma from their anchors, as residuals are, so that active tokens
+    still attend to the whole image. mask: of the keys, [samples or 1, 1 or heads, 1, tokens], or None.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, mask: Tensor | None = None, device: torch.device | None = None):
-        self.keys, self.values = (kept.to(device or kept.device, copy=True) for kept in (keys, values))
+    def __init__(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None, order: int, store: Store):
+        self.shape = keys.shape
+        self.histories = [History(in_a_row(part).clone(), sigma, order, store) for part in (keys, values)]
         self.mask = None if mask is None else mask.clone()
 
     @property
     def nbytes(self) -> int:
-        return self.keys.nbytes + self.values.nbytes
+        return sum(history.nbytes for history in self.histories)
 
-    def write_rows(self, rows: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Replace the given tokens' keys and values; rows [samples, k] index the block's sequence."""
-        axis = self.keys.ndim - 2
-        index = rows.reshape(len(rows), *[1] * (axis - 1), -1, 1).to(self.keys.device)
-        for kept, new in ((self.keys, keys), (self.values, values)):
-            kept.scatter_(axis, index.expand_as(new), new.to(kept.device))
+    def fits(self, keys: Tensor) -> bool:
+        return self.shape == keys.shape and self.histories[0].dtype == keys.dtype
+
+    def remember(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None) -> None:
+        """All tokens were computed at sigma."""
+        for history, part in zip(self.histories, (keys, values), strict=True):
+            history.remember(in_a_row(part).clone(), sigma)
+        self.mask = None if mask is None else mask.clone()
+
+    def remember_rows(self, rows: Tensor, keys: Tensor, values: Tensor, sigma: float) -> None:
+        """The given tokens were; rows [samples, k] index the block's sequence."""
+        for history, part in zip(self.histories, (keys, values), strict=True):
+            history.remember_rows(rows, in_a_row(part), sigma)
+
+    def at(self, sigma: float, forecast: Forecast, device: torch.device) -> list[Tensor]:
+        """Keys and values of all tokens, tensors of their own."""
+        carried = (history.carried(sigma, forecast, device) for history in self.histories)
+        if len(self.shape) == 3:
+            return list(carried)
+        return [part.unflatten(2, (self.shape[1], self.shape[3])).transpose(1, 2) for part in carried]
+
+
+def in_a_row(part: Tensor) -> Tensor:
+    """[samples, heads, tokens, width] -> [samples, tokens, heads * width]; that stays as it is."""
+    return part if part.ndim == 3 else part.transpose(1, 2).flatten(2)
 
 
 @dataclass

@@ -50,16 +50,6 @@ def scatter_tokens(h: Tensor, rows: Tensor, values: Tensor) -> None:
     h.scatter_(1, rows[..., None].expand(-1, -1, h.shape[-1]), values.to(h.dtype))
 
 
-def importance(mask: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """1 for tokens of which something is sampled, 0 for those that an inpainting mask holds: [samples, tokens].
-
-    mask: [samples, channels, rows, columns] or with frames before rows, above 0 where latents are sampled.
-    """
-    latents = mask if mask.ndim == 5 else mask.unsqueeze(2)
-    sampled = (latents.amax(dim=1, keepdim=True) > 0).float()
-    return torch.nn.functional.adaptive_max_pool3d(sampled, grid).flatten(1)
-
-
 def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig, h: Tensor | None = None) -> Tensor:
     """Boolean [samples, tokens]: which are computed, as config.choose says; at least one.
 
