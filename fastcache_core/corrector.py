@@ -60,22 +60,25 @@ class Corrector:
     @property
     def nbytes(self) -> int:
         kept = (*(d for _, d in self._anchors), self._moved, *(self._told or ()))
-        return sum(t.nbytes for t in kept if t is not None)
+        # What the sampler was told is the newest anchor where nothing was owed.
+        return sum({id(t): t.nbytes for t in kept if t is not None}.values())
 
     def free(self) -> None:
-        self._anchors, self._moved, self._told, self._followed = [], None, None, None
+        self._anchors, self._skipped, self._moved, self._told, self._followed = [], [], None, None, None
 
     def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool) -> Tensor:
         """The denoised image that the sampler is to be given at x; predicted: whether blocks were skipped for it."""
         index, self._index = self._index, self._index + 1
         if self.off is None and not self._is_at(index, sigma):
-            self.off = "the sampler does not evaluate every sigma of its schedule once"
-            self.free()
+            self._switch_off("the sampler does not evaluate every sigma of its schedule once, falling")
         if self.off is not None or index + 2 >= len(self.sigmas):  # what is after the last step is not ours
             return denoised
         if self._told is not None and self._told[0].shape != x.shape:
             self.free()
         self._watch(x, sigma, index)
+        if index == 1 and not self._followed_at_first():
+            self._switch_off("the sampler does not go where d leads")
+            return denoised
         d, step = (x - denoised) / sigma, self.sigmas[index + 1] - sigma
         told = d
         if predicted:
@@ -88,14 +91,18 @@ class Corrector:
                 self.corrections += 1
             self._skipped, self._moved = [], None
         self._told = x, told
-        return denoised if told is d else x - sigma * told
+        return denoised if told is d else torch.where(self._followers(x), x - sigma * told, denoised)
+
+    def _switch_off(self, why: str) -> None:
+        self.off = why
+        self.free()
 
     def _is_at(self, index: int, sigma: float) -> bool:
         """Whether this evaluation is the one that its place in the schedule says."""
         if index + 1 >= len(self.sigmas):
             return False
         here, following = self.sigmas[index : index + 2]
-        return abs(sigma - here) <= AT_SIGMA * here and following < here
+        return abs(sigma - here) <= AT_SIGMA * here and following < here > 0
 
     def _watch(self, x: Tensor, sigma: float, index: int) -> None:
         """See whether x is where the last d led."""
@@ -109,6 +116,14 @@ class Corrector:
         first = not self._skipped or self._followed is None
         self._followed = following if first else self._followed & following
 
+    def _followed_at_first(self) -> bool:
+        """Whether the first step went along d in any sample; this waits for the device, once in a run."""
+        return self._followed is None or bool(self._followed.any())
+
+    def _followers(self, x: Tensor) -> Tensor:
+        """The samples that are corrected, to go with x."""
+        return self._followed.reshape(-1, *[1] * (x.ndim - 1))
+
     def _owed(self) -> Tensor:
         """E; nothing for samples whose steps went elsewhere."""
         nodes = [at for at, _ in self._anchors]
@@ -116,4 +131,4 @@ class Corrector:
         for weights, step in ((lagrange(at, nodes), step) for at, step in self._skipped):
             for weight, (_, d) in zip(weights, self._anchors, strict=True):
                 owed.add_(d, alpha=weight * step)
-        return torch.where(self._followed.reshape(-1, *[1] * (owed.ndim - 1)), owed, 0.0)
+        return torch.where(self._followers(owed), owed, 0.0)
