@@ -27,6 +27,7 @@ ANCHORS = 3  # of the interpolation, which is quadratic then
 AT_SIGMA = 1e-3  # relative distance from a sigma of the schedule within which an evaluation is at it
 ASTRAY = 0.25  # of the way that d tells: a place in the picture that moved otherwise by more did not follow it
 FOLLOWING = 0.25  # of all places, at least, follow d; inpainting holds some
+TRIED = 2  # first steps that some sample has to follow; the first noise that LCM adds may be the one that x began as
 
 
 def lagrange(at: float, nodes: Sequence[float]) -> list[float]:
@@ -48,9 +49,9 @@ class Corrector:
 
     def __init__(self, sigmas: Sequence[float]):
         self.sigmas = list(sigmas)
-        self.corrections = 0
         self.off: str | None = None  # why this sampler's steps are not corrected
         self._index = 0
+        self._corrected: list[Tensor] = []  # whether any sample was, each time that something was owed
         self._anchors: list[tuple[float, Tensor]] = []  # the newest first
         self._skipped: list[tuple[float, float]] = []  # sigma and step of what was predicted since
         self._moved: Tensor | None = None  # by what was predicted since
@@ -62,6 +63,11 @@ class Corrector:
         kept = (*(d for _, d in self._anchors), self._moved, *(self._told or ()))
         # What the sampler was told is the newest anchor where nothing was owed.
         return sum({id(t): t.nbytes for t in kept if t is not None}.values())
+
+    @property
+    def corrections(self) -> int:
+        """How many evaluations were corrected; this waits for the device."""
+        return int(torch.stack(self._corrected).sum()) if self._corrected else 0
 
     def free(self) -> None:
         self._anchors, self._skipped, self._moved, self._told, self._followed = [], [], None, None, None
@@ -76,7 +82,7 @@ class Corrector:
         if self._told is not None and self._told[0].shape != x.shape:
             self.free()
         self._watch(x, sigma, index)
-        if index == 1 and not self._followed_at_first():
+        if index <= TRIED and not self._followed_by_any():
             self._switch_off("the sampler does not go where d leads")
             return denoised
         d, step = (x - denoised) / sigma, self.sigmas[index + 1] - sigma
@@ -88,7 +94,7 @@ class Corrector:
             self._anchors = [(sigma, d), *self._anchors][:ANCHORS]
             if self._skipped and len(self._anchors) > 1:
                 told = d + self._owed() / step
-                self.corrections += 1
+                self._corrected.append(self._followed.any())
             self._skipped, self._moved = [], None
         self._told = x, told
         return denoised if told is d else torch.where(self._followers(x), x - sigma * told, denoised)
@@ -116,8 +122,8 @@ class Corrector:
         first = not self._skipped or self._followed is None
         self._followed = following if first else self._followed & following
 
-    def _followed_at_first(self) -> bool:
-        """Whether the first step went along d in any sample; this waits for the device, once in a run."""
+    def _followed_by_any(self) -> bool:
+        """Whether the sampler went along d in any sample, as far as it is known; this waits for the device."""
         return self._followed is None or bool(self._followed.any())
 
     def _followers(self, x: Tensor) -> Tensor:

@@ -140,9 +140,15 @@ def untouched(corrector: Corrector, evaluations: Sequence[float], moves: Callabl
     assert corrector.off is not None and corrector.corrections == 0 and corrector.nbytes == 0
 
 
-def test_a_sampler_that_adds_noise_is_left_alone():
+@pytest.mark.parametrize("first", [1.0, 0.9])
+def test_a_sampler_that_adds_noise_is_left_alone_though_its_first_step_may_follow(first):
     corrector = Corrector(SIGMAS)
-    untouched(corrector, SIGMAS[:-1], lambda x, sigma: x + randn(*IMAGE, seed=round(1000 * sigma)))
+
+    def moves(x: Tensor, sigma: float) -> Tensor:
+        d = (x - randn(*IMAGE, seed=20)) / sigma
+        return x - 0.1 * d if sigma > first else x + randn(*IMAGE, seed=round(1000 * sigma))
+
+    untouched(corrector, SIGMAS[:-1], moves)
     assert "does not go where d leads" in corrector.off
 
 
