@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fastcache_core.config import BlockCacheConfig
 from fastcache_core.corrector import Corrector, lagrange
+from tests.unit.schemas import schemas
 
 SIGMAS = (1.0, 0.9, 0.8, 0.7, 0.55, 0.4, 0.3, 0.2, 0.1, 0.0)
 MASK = (1, 1, 1, 0, 1, 0, 0, 1, 1)  # what is computed of these nine evaluations
@@ -280,3 +282,10 @@ def test_what_is_kept_is_counted_and_let_go():
     assert counted == [2, 3, 4, 6, 6]
     corrector.free()
     assert corrector.nbytes == 0
+
+
+def test_the_widget_comes_last_and_graphs_from_before_it_do_without():
+    (node,) = (schema for schema in schemas() if schema.node_id == "FastCacheBlockCache")
+    *others, widget, _ = node.inputs  # the last is a socket
+    assert widget.id == "corrector" and widget.optional and widget.default is BlockCacheConfig().corrector
+    assert not any(other.optional for other in others)
