@@ -94,6 +94,14 @@ class FastCacheBlockCache(io.ComfyNode):
                     tooltip="So many evaluations are computed first. Lower: faster start; higher: the composition "
                     "stays closer to the uncached one. 0: what suits the model, 3 for images and up to 5 for videos.",
                 ),
+                io.Boolean.Input(
+                    "corrector",
+                    default=DEFAULTS.corrector,
+                    optional=True,
+                    tooltip="Once an evaluation is computed, what the predicted ones before it did to the picture is "
+                    "put right. For samplers that step along the schedule without noise, such as euler; the last two "
+                    "evaluations are then always computed. Others are left as they are. Off: less memory, more error.",
+                ),
                 THRESHOLD_CURVE,
             ],
             outputs=[BlockCacheSocket.Output(display_name="block_cache", tooltip="For FastCache's block_cache.")],
@@ -101,7 +109,7 @@ class FastCacheBlockCache(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, rule, threshold, alpha, interval, predictor, level, block_thresholds,
-                        warmup_evaluations) -> bool | str:  # fmt: skip
+                        warmup_evaluations, corrector=DEFAULTS.corrector) -> bool | str:  # fmt: skip
         return complaint(
             BlockCacheConfig,
             rule=rule,
@@ -112,6 +120,7 @@ class FastCacheBlockCache(io.ComfyNode):
             level=level,
             block_thresholds=block_thresholds,
             warmup_evaluations=warmup_evaluations,
+            corrector=corrector,
         )
 
     @classmethod
