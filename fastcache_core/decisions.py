@@ -50,7 +50,8 @@ class SiteDecision(NamedTuple):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None.
+    """What to do at one evaluation. active [samples, k] and mask [samples, tokens] select tokens, or are None; then
+    tokens of reference pictures may be `resting`.
 
     forced: why everything is computed, whatever the thresholds, or None. held: against the general block threshold.
     """
@@ -60,6 +61,7 @@ class Decision:
     mask: Tensor | None = None
     forced: str | None = None
     held: float | None = None
+    resting: bool = False
 
 
 class Entered(NamedTuple):
@@ -67,7 +69,8 @@ class Entered(NamedTuple):
 
     saliency [samples, tokens]: of tokens, of which those in the mask are to be computed; None where none are selected.
     distance: relative change since everything was last computed. looked_at: what changes are those of. forecast: of
-    what is predicted, where that follows from it. tokens: of a sample, on all ranks.
+    what is predicted, where that follows from it. tokens: of a sample, on all ranks. resting: whether tokens of
+    reference pictures may rest.
     """
 
     lead: Lead | None
@@ -80,6 +83,12 @@ class Entered(NamedTuple):
     looked_at: Tensor | None = None
     forecast: Forecast | None = None
     tokens: int = 0
+    resting: bool = False
+
+    @property
+    def some_rest(self) -> bool:
+        """Whether not all tokens are to be computed."""
+        return self.mask is not None and (self.resting or self.fewest < self.mask.shape[1])
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,7 @@ class Decider:
         self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
         if self.plan is not None and self.plan.problem is not None:
             self.problems.append(self.plan.problem)
+        self.importance: Tensor | None = None  # of tokens, [1 or samples, tokens], where they are not all alike
         self.leads: dict[Hashable, Lead] = {}
         self.measurements: list[Measurement] = []  # to be read at the next synchronisation
         self.realised: list[Realised] = []  # read, for the report
@@ -208,18 +218,21 @@ class Decider:
         change: Tensor | None,
         select: bool,
         looked_at: Tensor | None = None,
+        references: int = 0,
     ) -> Entered:
         """The one synchronisation of this evaluation and view; h [samples, tokens, width] is its entry state.
 
         looked_at: what is looked at instead of the entry state, if anything is; change: its relative change.
+        references: how many tokens of reference pictures there are beside these.
         """
-        lead, saliency, mask = self.leads.get(self.key(view, h)), None, None
+        lead, saliency, mask, resting = self.leads.get(self.key(view, h)), None, None, False
         if select and lead is not None and lead.anchors is not None:
             # A threshold that follows sigma costs a second synchronisation: sigma has to be read first.
             config = self.token_selector(evaluation)
             if config.threshold > 0:
-                saliency = token_saliency(h, lead.anchors.hidden, self.ranks.mean)
+                saliency = self._important(token_saliency(h, lead.anchors.hidden, self.ranks.mean))
                 mask = choose_active(saliency, lead.anchors.age, config, h)
+                resting = references > 0 and lead.references < config.refresh_interval
         wanted = self.ranks.told(h) | ({"sigma": evaluation.sigma} if isinstance(evaluation.sigma, Tensor) else {})
         if change is not None:
             wanted["change"] = change
@@ -238,8 +251,16 @@ class Decider:
         fewest = 0 if mask is None else self.ranks.fewest(found["fewest"], mask.shape[1])
         most, tokens = round(found.get("most", 0)), round(found.get("tokens", h.shape[1]))
         return Entered(
-            lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast, tokens
-        )
+            lead, saliency, mask, found.get("change"), fewest, most, found.get("distance"), looked_at, forecast, tokens,
+            resting,
+        )  # fmt: skip
+
+    def _important(self, saliency: Tensor) -> Tensor:
+        """Saliency of tokens whose change matters; nothing of those that inpainting holds."""
+        weights = self.importance
+        if weights is None or weights.shape[1] != saliency.shape[1] or len(weights) not in (1, len(saliency)):
+            return saliency
+        return saliency * weights.to(saliency.device)
 
     def decide(self, evaluation: Evaluation, view: Hashable, h: Tensor, entered: Entered) -> Decision:
         """The evaluation's decision for this view, once what was measured has been read."""
@@ -347,10 +368,10 @@ class Decider:
         """Add the selection of tokens, for blocks that are computed."""
         if entered.mask is None:
             return Decision(sites)
-        if entered.fewest == entered.mask.shape[1]:
+        if not entered.some_rest:
             reason = f"computed: every token changed more than {self.token_selector(evaluation).threshold:g}"
             return Decision({s: d if d.predict else d._replace(reason=reason) for s, d in sites.items()})
-        return Decision(sites, active_indices(entered.mask, entered.most), entered.mask)
+        return Decision(sites, active_indices(entered.mask, entered.most), entered.mask, resting=entered.resting)
 
     def _site_decision(
         self,
@@ -388,6 +409,7 @@ class Decider:
             lead.entry = h.clone()
         if lead.anchors is not None:
             computed = not all(predicted.values())
+            lead.references = 0 if computed and not decision.resting else lead.references + 1
             some = decision.mask if computed else None
             lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)
 

@@ -31,13 +31,14 @@ from .decisions import Decider, Decision, Entered, Evaluation, Measurement, Site
 from .defaults import Defaults, by_rule
 from .masks import mask_of, what_is_missing
 from .memory import IMAGE, Memory
+from .predictors import Offset
 from .profile import Profile
 from .ranks import ranks_of
 from .report import Report
 from .safety import Safety
 from .sites import Cut, Site, level_of, spans
 from .state import Branch, RunState
-from .tokens import gather_tokens, scatter_tokens
+from .tokens import gather_tokens, once, scatter_tokens
 
 
 class Action(Enum):
@@ -262,11 +263,11 @@ class Run:
         if taken is not None:
             return taken
         entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call),
-                                    self._looked_at)  # fmt: skip
+                                    self._looked_at, call.image[1].references)  # fmt: skip
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         self._report_errors()
         self.safety.heed()
-        if entered.mask is not None and entered.fewest < entered.mask.shape[1]:
+        if entered.some_rest:
             self.safety.cut_at("block")  # from now on, tokens need a residual of their own in every block
         self.safety.respect_budget(call, self._branches)
         if self.safety.off:
@@ -328,6 +329,8 @@ class Run:
         if self.memory.serves and not self.memory.keeps(self._branches, call):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
+        if decision.resting and decision.active.shape[1] == call.tokens.shape[1]:
+            return Action.PARTIAL, "partial: tokens of reference pictures rest until refresh_interval"
         return Action.PARTIAL, "partial: only tokens whose change exceeds token_threshold"
 
     # Doing.
@@ -361,11 +364,15 @@ class Run:
             self._look(site, residuals[IMAGE])
         elif decided.change is not None and self._predictable:
             offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.forecast)
-            view = self.decider.key(self._view, self._lead(call))
-            self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
+            self._measured(site, call, decided, offsets)
         self.memory.remember(self._branches, site, residuals, entries, sigma, index)
         if not self.cut.is_probe(site):
             self.safety.self_check(self._branches, site, entries, residuals, out)
+
+    def _measured(self, site: Site, call: BlockCall, decided: SiteDecision, offsets: Sequence[Offset]) -> None:
+        """Have these read with the next decision."""
+        view, index = self.decider.key(self._view, self._lead(call)), self._evaluation.index
+        self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
 
     def _look(self, site: Site, residual: Tensor) -> None:
         """The first block's work is what some rules look at, like `_lead` in the branch that comes first."""
@@ -398,30 +405,46 @@ class Run:
     def _partial(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
         image, span = call.image
         active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
-        rows = span.rows(active)
-        attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active)}
+        rows = span.rows(active, decision.resting)
+        attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active, decision.resting)}
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         entries = {name: h.clone() for name, h in inputs.items()}
         whole = self._predicted(site, call, decided)[image]
         serve = self.memory.server(self._branches, call, attended) if self.memory.serves else None
         outputs = self._timed(call, inputs, Attending(attended, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
-        self._remember_rows(site, call, (active, rows), entries, outputs)
+        self._remember_rows(site, call, decision, decided, (active, rows), entries, outputs)
         return {**outputs, image: whole}
 
     def _remember_rows(
-        self, site: Site, call: BlockCall, chosen: tuple[Tensor, Tensor], entries: Streams, outputs: Streams
+        self,
+        site: Site,
+        call: BlockCall,
+        decision: Decision,
+        decided: SiteDecision,
+        chosen: tuple[Tensor, Tensor],
+        entries: Streams,
+        outputs: Streams,
     ) -> None:
-        """Remember the tokens that were computed; chosen: their indices in the image and rows in its stream."""
+        """See how far off predicting the tokens that were computed would have been, and remember them; chosen: their
+        indices in the image and rows in its stream."""
         (image, span), (active, rows) = call.image, chosen
         # A model's last block may return the image only, and a stream may have no tokens.
         same = [name for name, h in entries.items() if h.numel() and name in outputs and outputs[name].shape == h.shape]
         residuals = {name: outputs[name] - entries[name] for name in same}
         residual, entry, name = residuals.pop(image), entries[image], image
         sigma, index = self._evaluation.sigma, self._evaluation.index
+        here = slice(span.start, span.start + active.shape[1])
+        of_image = residual[:, here], entry[:, here]
         if self.cut.image_only(site):
-            here = slice(span.start, span.start + active.shape[1])
-            residual, entry, rows, name, residuals = residual[:, here], entry[:, here], active, IMAGE, {}
+            (residual, entry), rows, name, residuals = of_image, active, IMAGE, {}
+        if decided.change is not None:
+            places = active if name == IMAGE else active + span.start
+            counted = once(decision.mask, active)
+            offsets = self.memory.offsets_of_rows(
+                self._branches, site, name, places, *of_image, counted, sigma, decided.forecast
+            )
+            self._measured(site, call, decided, offsets)
         self.memory.remember_rows(self._branches, site, name, rows, residual, entry, sigma, index)
         self.memory.remember(self._branches, site, residuals, entries, sigma, index)
 
@@ -451,7 +474,8 @@ class Run:
             chosen, queries = 0, 0
         else:
             chosen = tokens if action is Action.COMPUTE else decision.active.shape[1]
-            queries = chosen + length - tokens
+            resting = call.sequence.references if action is Action.PARTIAL and decision.resting else 0
+            queries = chosen + length - tokens - resting
         squared, attended = call.work
         per_query = rows * (squared * width**2 + attended * length * width)
         for block in site.blocks if action is Action.PREDICT else (call.index,):

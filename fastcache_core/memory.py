@@ -112,6 +112,27 @@ class Memory:
         parts = zip(branches, whole.chunk(n), entries[name].chunk(n), of_each(forecast, n, len(whole)), strict=True)
         return [branch.histories[site, name].offset(r, h, sigma, each, rows) for branch, r, h, each in parts]
 
+    def offsets_of_rows(
+        self,
+        branches: Sequence[Branch],
+        site: Site,
+        name: str,
+        rows: Tensor,
+        residual: Tensor,
+        entries: Tensor,
+        counted: Tensor,
+        sigma: float,
+        forecast: Forecast,
+    ) -> list[Offset]:
+        """The same where some tokens were computed: rows [samples, k], residual and entries [samples, k, width], of
+        which those count that `counted` [samples, k, 1] says."""
+        n = len(branches)
+        parts = zip(*(part.chunk(n) for part in (rows, residual, entries, counted)), strict=True)
+        return [
+            branch.histories[site, name].offset_of_rows(*part, sigma, each)
+            for branch, part, each in zip(branches, parts, of_each(forecast, n, len(rows)), strict=True)
+        ]
+
     def remember(
         self,
         branches: Sequence[Branch],

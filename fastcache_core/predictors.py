@@ -221,18 +221,35 @@ class History:
 
     def remember_rows(self, rows: Tensor, residual: Tensor, sigma: float, h: Tensor | None = None) -> None:
         """The same for some tokens only: rows [samples, k], residual and h [samples, k, width]."""
-        self._per_token(residual.device)
-        wide, thin = rows[..., None].expand(-1, -1, residual.shape[-1]), rows[..., None]
-        part = History(self.residual(rows.device).gather(1, wide), 0.0, self.order)
-        part.sigma, part.distance = self.sigma.gather(1, thin), self.distance.gather(1, thin)
-        if self.order:
-            part._difference = self.difference(rows.device).gather(1, wide)
+        part, thin = self._part(rows), rows[..., None]
+        wide = thin.expand_as(residual)
         part.remember(self._rest(residual, h), sigma)
         self._residual = self._scattered(self._residual, wide, part._residual)
         if self.order:
             self._difference = self._scattered(self._difference, wide, part._difference)
             self.distance = self.distance.scatter(1, thin, part.distance)
         self.sigma = self.sigma.scatter(1, thin, sigma)
+
+    def offset_of_rows(
+        self, rows: Tensor, residual: Tensor, h: Tensor, counted: Tensor, sigma: float, forecast: Forecast
+    ) -> Offset:
+        """`offset` of some tokens only, before they are remembered; counted [samples, k, 1]: which of them count."""
+        part = self._part(rows)
+        part._residual = part._residual * counted
+        if part._difference is not None:
+            part._difference = part._difference * counted
+        return part.offset(self._rest(residual, h) * counted, None, sigma, forecast, slice(None))
+
+    def _part(self, rows: Tensor) -> History:
+        """Of some tokens only, which have anchors of their own."""
+        self._per_token(rows.device)
+        thin = rows[..., None]
+        wide = thin.expand(-1, -1, self.shape[-1])
+        part = History(self.residual(rows.device).gather(1, wide), 0.0, self.order)
+        part.sigma, part.distance = self.sigma.gather(1, thin), self.distance.gather(1, thin)
+        if self.order:
+            part._difference = self.difference(rows.device).gather(1, wide)
+        return part
 
     def _scattered(self, kept: Tensor, wide: Tensor, values: Tensor) -> Tensor:
         whole = self.store.get(kept, values.device)

@@ -136,8 +136,7 @@ class _Replay:
                 left.append(0.0 if fresh or all(predicted) else self.tokens.left(masks[-1]))
             computed.append(self._row(predicted, fraction))
             errors.append(self._error(evaluation, facts, predicted))
-            if fraction == 1.0:
-                self._learn(lead, evaluation, facts, predicted)
+            self._learn(lead, evaluation, facts, predicted)
         return Replayed(computed, self._work(computed), errors, masks or None, left)
 
     def _predicted(self, evaluation: int, facts: Sequence[SiteFacts], forced: bool) -> list[bool]:

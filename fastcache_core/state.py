@@ -92,12 +92,14 @@ class Lead:
     entry: state [samples, tokens, width] that entered the blocks at the last evaluation, None where the first block's
     work is looked at instead. travelled: its relative changes so far, added up; path: one by one. looked_at: what is
     looked at, entry state or first block's work, at the last evaluations that computed everything, the newest first, as
-    many as the settings need. anchors: of tokens, while they are selected. One for all branches that see the same part
+    many as the settings need. anchors: of tokens, while they are selected; references: evaluations since tokens of
+    reference pictures were computed. One for all branches that see the same part
     of the picture: their image tokens are alike when they enter.
     """
 
     entry: Tensor | None
     anchors: TokenAnchors | None
+    references: int = 0
     travelled: float = 0.0
     sites: dict[Site, SiteRecord] = field(default_factory=dict)
     path: list[Step] = field(default_factory=list)

@@ -1,7 +1,9 @@
 """Which tokens are computed, and the index arithmetic for computing only those.
 
-A `Span` says where the image tokens lie in a sequence; everything outside it (text, register and reference tokens) is
-always computed. Active tokens are [samples, k] indices of image tokens with one k for the batch: a sample with fewer
+A `Span` says where the image tokens lie in a sequence; everything outside it (text and register tokens) is always
+computed, except tokens of reference pictures, which no head reads: they may rest, all together.
+
+Active tokens are [samples, k] indices of image tokens with one k for the batch: a sample with fewer
 repeats its first one, which costs a little work and changes nothing, since equal rows give equal results.
 """
 
@@ -18,20 +20,23 @@ LLOYD_STEPS = 4  # of k-means
 
 
 class Span(NamedTuple):
-    """Image tokens are start..stop of a sequence of length tokens."""
+    """Image tokens are start..stop of a sequence of length tokens; behind them so many are of reference pictures."""
 
     start: int
     stop: int
     length: int
+    references: int = 0
 
     @property
     def tokens(self) -> int:
         return self.stop - self.start
 
-    def rows(self, active: Tensor) -> Tensor:
-        """Rows to compute, [samples, k + others]: all before the span, the active ones, all after it."""
+    def rows(self, active: Tensor, resting: bool = False) -> Tensor:
+        """Rows to compute, [samples, k + others]: all before the span, the active ones, all after it, of which
+        references may rest."""
         before = torch.arange(self.start, device=active.device).expand(len(active), -1)
-        after = torch.arange(self.stop, self.length, device=active.device).expand(len(active), -1)
+        behind = self.stop + (self.references if resting else 0)
+        after = torch.arange(behind, self.length, device=active.device).expand(len(active), -1)
         return torch.cat([before, active + self.start, after], dim=1)
 
 
@@ -43,6 +48,16 @@ def gather_tokens(h: Tensor, rows: Tensor) -> Tensor:
 def scatter_tokens(h: Tensor, rows: Tensor, values: Tensor) -> None:
     """Write values [samples, k, width] into h's rows, in place; h must be ours."""
     h.scatter_(1, rows[..., None].expand(-1, -1, h.shape[-1]), values.to(h.dtype))
+
+
+def importance(mask: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """1 for tokens of which something is sampled, 0 for those that an inpainting mask holds: [samples, tokens].
+
+    mask: [samples, channels, rows, columns] or with frames before rows, above 0 where latents are sampled.
+    """
+    latents = mask if mask.ndim == 5 else mask.unsqueeze(2)
+    sampled = (latents.amax(dim=1, keepdim=True) > 0).float()
+    return torch.nn.functional.adaptive_max_pool3d(sampled, grid).flatten(1)
 
 
 def choose_active(saliency: Tensor, age: Tensor, config: TokenSelectorConfig, h: Tensor | None = None) -> Tensor:
@@ -103,6 +118,13 @@ def one_of_each(belongs: Tensor, saliency: Tensor, age: Tensor, config: TokenSel
     urgent = urgency[..., None].masked_fill(~groups, -1.0).argmax(dim=1)  # [samples, clusters]
     chosen = urgent.gather(1, belongs) == torch.arange(belongs.shape[1], device=belongs.device)
     return chosen | (age >= config.refresh_interval).any(dim=1, keepdim=True)
+
+
+def once(mask: Tensor, active: Tensor) -> Tensor:
+    """Which of active [rows, k] count, [rows, k, 1]: not those that `active_indices` repeats; rows: branches of the
+    mask's samples [samples, tokens]."""
+    counts = mask.sum(dim=1).repeat(len(active) // len(mask))
+    return (torch.arange(active.shape[1], device=active.device) < counts[:, None])[..., None]
 
 
 def active_indices(active: Tensor, k: int) -> Tensor:

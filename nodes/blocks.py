@@ -15,6 +15,7 @@ from ..fastcache_core.adapters.reach import block_call
 from ..fastcache_core.adapters.unknown import unknown_family, with_streams
 from ..fastcache_core.engine import Run
 from ..fastcache_core.modules import Forward, replaced_forwards
+from ..fastcache_core.tokens import importance
 
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
 RunBlock = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -41,6 +42,7 @@ class Blocks:
         self.refused: set[BlockList] = set()  # of these, the ones whose blocks did something else
         self.layouts: dict[str | None, Layout] = {}
         self.shape: tuple[int, ...] = ()
+        self.mask: Tensor | None = None  # of inpainting, in the shape of all latents that are sampled
 
     @property
     def names(self) -> list[str]:
@@ -156,6 +158,9 @@ class Blocks:
             return None
         self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)
+        if self.mask is not None:
+            whole = self.mask.shape[2:] == self.shape[2:]  # not an area of the picture, nor a window of frames
+            self.run.decider.importance = importance(self.mask, layout.grid) if whole else None
         return layout
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.sampler_helpers
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
@@ -119,6 +120,7 @@ class Sampling:
         original = guider.model_options
         if isinstance(session, Session):
             session.tell_of_profile(kwargs.get("sampler", *args[2:3]))
+            session.tell_of_mask(kwargs.get("denoise_mask", next(iter(args[4:5]), None)), noise)
             session.show_to(audience_of(self.node))
             guider.model_options = session.installed_in(original)
         try:
@@ -260,6 +262,12 @@ class Session:
         different = used_otherwise(self.profile, present)
         if different:
             self.run.report.note(different)
+
+    def tell_of_mask(self, mask: Tensor | None, noise: Tensor) -> None:
+        """What inpainting holds needs no computing but as context, so that tokens of it may rest."""
+        several = getattr(mask, "is_nested", False) or noise.ndim not in (4, 5)  # latents of several kinds, in one
+        if mask is not None and isinstance(self.blocks, Blocks) and not several:
+            self.blocks.mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, mask.device)
 
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""

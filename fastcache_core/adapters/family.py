@@ -136,8 +136,9 @@ class Family:
     case, or what tells from a block's arguments why none are, None where they may be. separate: why blocks must not be
     predicted together, None where they may. joined: whether each list hands its image tokens to the next and the last
     one to the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what
-    is kept of them holds in the same batch only. medium: image, video, audio or 3d. defaults: settings that were
-    measured on real weights; None: by rule.
+    is kept of them holds in the same batch only. references: whether all that comes behind the grid's tokens in the
+    image's stream is of reference pictures, which no head reads. medium: image, video, audio or 3d. defaults: settings
+    that were measured on real weights; None: by rule.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Family:
     behind: Callable[[Arguments], int] = none
     joined: bool = True
     mixed: bool = False
+    references: bool = False
     medium: str = "image"
     defaults: Defaults | None = None
 
@@ -230,8 +232,8 @@ def kinds_of(parts: Sequence[Part]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where tokens lie in one model call: the image's grid, its start in the image's tokens (with references), and
-    how many of these there are.
+    """Where tokens lie in one model call: the image's grid, its start in the image's tokens (with references), how
+    many of these there are, and how many references right behind the grid may rest.
 
     A grid that has more tokens than there are, or whose tokens are not in a row, is not the right one; a row of all
     tokens then takes its place.
@@ -241,6 +243,7 @@ class Layout:
     start: int
     image: int
     image_first: bool
+    references: int = 0
 
     @classmethod
     def read(
@@ -253,7 +256,8 @@ class Layout:
         start = family.start(model, tokens, image - family.behind(args)) if 0 < tokens <= image else None
         if start is None:
             return cls((1, 1, image), 0, image, family.image_first(model))
-        return cls(grid, start, image, family.image_first(model))
+        references = image - start - tokens if family.references else 0
+        return cls(grid, start, image, family.image_first(model), references)
 
     def spans(self, joint: bool, image: int, text: int) -> tuple[Span, Span]:
         """Where the grid's tokens lie in a block's image stream, and in the attention's sequence.
@@ -263,5 +267,6 @@ class Layout:
         tokens = math.prod(self.grid)
         length = image + text
         start = self.start + (0 if self.image_first else length - self.image)
-        sequence = Span(start, start + tokens, length)
-        return (sequence if joint else Span(self.start, self.start + tokens, image)), sequence
+        sequence = Span(start, start + tokens, length, self.references)
+        stream = Span(self.start, self.start + tokens, image, self.references)
+        return (sequence if joint else stream), sequence

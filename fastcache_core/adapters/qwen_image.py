@@ -24,4 +24,5 @@ QWEN_IMAGE = Family(
     ("comfy.ldm.qwen_image.model.QwenImageTransformer2DModel",),
     (BLOCKS,),
     grid,
+    references=True,
 )

@@ -60,8 +60,8 @@ def test_flux_puts_text_first_and_reference_tokens_last():
     found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=24 + 10)
     assert found.grid == (1, 4, 6)
     stream, sequence = found.spans(False, 34, 7)
-    assert tuple(stream) == (0, 24, 34)
-    assert tuple(sequence) == (7, 31, 41)
+    assert tuple(stream) == (0, 24, 34, 10)
+    assert tuple(sequence) == (7, 31, 41, 10)
     assert found.spans(True, 41, 0) == (sequence, sequence)
 
 
@@ -72,8 +72,8 @@ def test_hunyuan_puts_its_reference_first_and_the_image_where_the_host_does(flag
     found = layout(HUNYUAN_VIDEO, model, (1, 16, 3, 4, 8), image=24 + 5)
     assert found.grid == (3, 2, 4)
     stream, sequence = found.spans(False, 29, 4)
-    assert tuple(stream) == (5, 29, 29)
-    assert tuple(sequence) == (start, start + 24, 33)
+    assert tuple(stream)[:3] == (5, 29, 29)
+    assert tuple(sequence)[:3] == (start, start + 24, 33)
     assert found.spans(True, 33, 0) == (sequence, sequence)
 
 
@@ -109,7 +109,7 @@ def test_tokens_that_are_not_in_a_row_become_one():
     assert layout(HIDREAM, model, (1, 16, 8, 12), image=24).grid == (1, 4, 6)
     beside = layout(HIDREAM, model, (1, 16, 8, 12), image=48)
     assert beside.grid == (1, 1, 48)
-    assert tuple(beside.spans(True, 48 + 5, 0)[0]) == (0, 48, 53)
+    assert tuple(beside.spans(True, 48 + 5, 0)[0])[:3] == (0, 48, 53)
 
 
 def test_references_come_behind_the_image_in_krea_s_one_stream():
@@ -117,7 +117,7 @@ def test_references_come_behind_the_image_in_krea_s_one_stream():
     args = {"transformer_options": {"reference_image_num_tokens": [6, 4]}}
     found = Layout.read(KREA2, model, (1, 16, 8, 12), torch.zeros(1, 5 + 24 + 10, 8), args)
     assert found.grid == (1, 4, 6)
-    assert tuple(found.spans(True, 39, 0)[0]) == (5, 29, 39)
+    assert tuple(found.spans(True, 39, 0)[0])[:3] == (5, 29, 39)
 
 
 @pytest.mark.parametrize("axes", ["b n d", "b t h w d", "t h w b d"])

@@ -151,7 +151,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
     }
     answer.computed.push(rowOf(report, predicted, fraction));
     answer.errors.push(estimate(sites, seen, predicted, evaluation));
-    if (fraction === 1) sites.forEach((site, i) => !predicted[i] && site.learn(evaluation, seen[i].change));
+    sites.forEach((site, i) => !predicted[i] && site.learn(evaluation, seen[i].change));
   }
   answer.computedFraction = workOf(report, answer.computed);
   return answer;
