@@ -24,14 +24,15 @@ def test_widget_defaults_are_the_documented_ones(server):
 def test_default_settings_skip_work_and_stay_close(server):
     reference, _ = sample(server, demo_graph(7))
     cached, report = sample(server, demo_graph(7, fastcache=DEFAULTS))
-    shorter, _ = sample(server, demo_graph(7, steps=12))
+    shorter, _ = sample(server, demo_graph(7, steps=13))  # the same work
     assert report["run"]["family"] == "hunyuan_video"
     assert report["run"]["sampler_evaluations"] == 20
     assert report["run"]["branches"] == ["cond", "uncond"]
-    assert report["computed_fraction"] <= 0.6
+    assert report["computed_fraction"] <= 0.65
     assert np.mean(report["computed"]) == pytest.approx(report["computed_fraction"], abs=1e-3)
-    assert quality(cached, reference) >= 40
-    assert quality(cached, reference) >= quality(shorter, reference) + 3
+    assert report["run"]["corrections"] > 0
+    assert quality(cached, reference) >= 48
+    assert quality(cached, reference) >= quality(shorter, reference) + 6
 
 
 def test_thresholds_at_zero_are_bit_identical_to_no_node(server):
@@ -118,7 +119,8 @@ def test_areas_of_different_size_sample_together(server):
     reference, _ = sample(server, plain)
     cached, report = sample(server, areas)
     assert report["computed_fraction"] < 0.9
-    assert quality(cached, reference) > 25
+    # Here one area is computed while the other is predicted, evaluation after evaluation.
+    assert quality(cached, reference) > 40
 
 
 def test_an_extra_guidance_pass_with_the_same_conditioning(server):
