@@ -18,7 +18,6 @@ LEARNED = ("red t-shirt", "blue trousers", "green pullover", "yellow dress")
 UNSEEN = ("magenta coat", "cyan sneaker", "orange bag", "white boot", "cyan dress", "orange pullover")
 SEEDS = (901, 902, 903, 904)
 RUNS, STEPS = 16, 20
-GAIN = 3.0  # dB of mean PSNR
 SECONDS = 180
 
 
@@ -58,8 +57,9 @@ def uncalibrated(server, references):
     return [(work(run), decibels(run, references)) for run in runs]
 
 
-@pytest.mark.parametrize("target", [0.5, 0.35])
-def test_a_profile_is_three_decibels_closer_for_the_same_work(server, references, uncalibrated, target):
+@pytest.mark.parametrize(("target", "gain"), [(0.5, 1.0), (0.35, 3.0)])
+def test_a_profile_is_closer_for_the_same_work(server, references, uncalibrated, target, gain):
+    """The less is computed, the more it matters where; what costs less than the profile counts as a rival as well."""
     name = f"pays {target:g}"
     graph = calibration(demo_graph(1, prompts=LEARNED), runs=RUNS, target_speedup=round(1 / target, 2))
     begun = time.perf_counter()
@@ -67,11 +67,13 @@ def test_a_profile_is_three_decibels_closer_for_the_same_work(server, references
     seconds = time.perf_counter() - begun
     runs = sampled(server, DEFAULTS, load=f"{name}.safetensors")
     calibrated = decibels(runs, references)
-    rival = max(db for part, db in uncalibrated if part == pytest.approx(work(runs), abs=0.015))
-    told = f"{calibrated:.1f} dB, calibrated in {seconds:.0f} s; uncalibrated {rival:.1f} dB"
-    print(f"\n{work(runs):.0%} of the work: {told}")
+    rival = max(db for part, db in uncalibrated if part <= work(runs) + 0.015)
+    shorter = decibels(sampled(server, steps=round(target * STEPS)), references)
+    told = f"{calibrated:.1f} dB, calibrated in {seconds:.0f} s"
+    print(f"\n{work(runs):.0%} of the work: {told}; uncalibrated {rival:.1f} dB; fewer steps {shorter:.1f} dB")
     assert work(runs) <= target + 0.01
-    assert calibrated >= rival + GAIN
+    assert calibrated >= rival + gain
+    assert calibrated >= shorter + 3
     assert seconds < SECONDS
 
 
