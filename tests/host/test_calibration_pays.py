@@ -52,12 +52,12 @@ def references(server):
 @pytest.fixture(scope="module")
 def uncalibrated(server, references):
     """(work, dB) of the default at several thresholds, with as many skips in a row as it likes."""
-    thresholds = (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0, 2.0)
+    thresholds = (0.25, 0.3, 0.5, 0.7, 1.0, 2.0)  # those below cost more than any profile here
     runs = [sampled(server, DEFAULTS | {"block_threshold": t, "max_consecutive_skips": 8}) for t in thresholds]
     return [(work(run), decibels(run, references)) for run in runs]
 
 
-@pytest.mark.parametrize(("target", "gain"), [(0.5, 1.0), (0.35, 3.0)])
+@pytest.mark.parametrize(("target", "gain"), [(0.5, 0.5), (0.35, 3.0)])
 def test_a_profile_is_closer_for_the_same_work(server, references, uncalibrated, target, gain):
     """The less is computed, the more it matters where; what costs less than the profile counts as a rival as well."""
     name = f"pays {target:g}"
@@ -82,7 +82,7 @@ def test_other_steps_and_another_sampler_are_told_of_and_worth_it(server):
     sampler = {"steps": 30, "sampler_name": "dpmpp_2m"}
     references = sampled(server, **sampler)
     runs = sampled(server, DEFAULTS, load="pays 0.5.safetensors", **sampler)
-    every_other = {"rule": "interval", "interval": 2, "predictor": "reuse"}
+    every_other = {"rule": "interval", "interval": 2, "predictor": "reuse", "corrector": False}  # FORA
     plain = sampled(server, DEFAULTS, block_cache=every_other, **sampler)
     for _, report in runs:
         assert any("is carried over by sigma to these 30 steps" in note for note in report["notes"])
