@@ -141,7 +141,13 @@ class Run:
         """
         self._called, self._turn, self._kinds = (list(branches), list(views)), -1, kinds
         self.report.branches.update(kinds)
+        if not branches:
+            self.passed_by()
         self.begin_turn()
+
+    def passed_by(self) -> None:
+        """Blocks are run past us: what they give may be what the sampler gets, so that nothing is corrected any more."""
+        self.corrector, self.decider.ending = None, 1
 
     def begin_turn(self) -> None:
         """All blocks come; in models that cut a long sound into windows, once for each within one call.
