@@ -207,7 +207,7 @@ class Memory:
             masks = [mask] * n if mask is None or len(mask) == 1 else mask.chunk(n)
             for branch, k, v, m in zip(branches, keys.chunk(n), values.chunk(n), masks, strict=True):
                 known = branch.keys_values.get((index, number))
-                if known is not None and known.fits(k):
+                if known is not None and known.fits(k, v):
                     known.remember(k, v, sigma, m)
                 else:
                     branch.keys_values[index, number] = KeysValues(k, v, sigma, m, min(self.order, 1), self.store)
