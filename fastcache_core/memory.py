@@ -227,7 +227,7 @@ class Memory:
                 table.remember_rows(r, k, v, sigma)
             forecasts = of_each(forecast, n, len(keys))
             served = [table.at(sigma, each, keys.device) for table, each in zip(kept, forecasts, strict=True)]
-            whole = [torch.cat(parts) for parts in zip(*served, strict=True)]
+            whole = served[0] if n == 1 else [torch.cat(parts) for parts in zip(*served, strict=True)]
             masks = [table.mask for table in kept]
             samples = len(keys) // n
             kept_too = all(mask is not None for mask in masks)

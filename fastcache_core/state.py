@@ -24,7 +24,7 @@ class KeysValues:
 
     def __init__(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None, order: int, store: Store):
         self.shapes = keys.shape, values.shape
-        self.histories = [History(in_a_row(part).clone(), sigma, order, store) for part in (keys, values)]
+        self.histories = [History(in_a_row(part), sigma, order, store) for part in (keys, values)]
         self.mask = None if mask is None else mask.clone()
 
     @property
@@ -37,7 +37,7 @@ class KeysValues:
     def remember(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None) -> None:
         """All tokens were computed at sigma."""
         for history, part in zip(self.histories, (keys, values), strict=True):
-            history.remember(in_a_row(part).clone(), sigma)
+            history.remember(in_a_row(part), sigma)
         self.mask = None if mask is None else mask.clone()
 
     def remember_rows(self, rows: Tensor, keys: Tensor, values: Tensor, sigma: float) -> None:
@@ -52,12 +52,13 @@ class KeysValues:
 
 
 def in_a_row(part: Tensor) -> Tensor:
-    """[samples, heads, tokens, width] -> [samples, tokens, heads * width]; that stays as it is."""
-    return part if part.ndim == 3 else part.transpose(1, 2).flatten(2)
+    """A copy [samples, tokens, heads * width] of that or of [samples, heads, tokens, width]."""
+    part = part if part.ndim == 3 else part.transpose(1, 2)
+    return part.clone(memory_format=torch.contiguous_format).flatten(2)
 
 
 def apart(part: Tensor, shape: torch.Size) -> Tensor:
-    """The reverse of `in_a_row`, where it was of this shape."""
+    """A view of a tensor `in_a_row` in the shape it was of."""
     return part if len(shape) == 3 else part.unflatten(2, (shape[1], shape[3])).transpose(1, 2)
 
 
