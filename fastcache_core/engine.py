@@ -113,7 +113,7 @@ class Run:
         self._several_views = False
         self._entered: Site | None = None
         self._predictable = False
-        self._predicts = False  # something was, in this evaluation
+        self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
         self._passing = range(0)
         self._entries: Streams = {}
         self._probed: Tensor | None = None
@@ -129,7 +129,7 @@ class Run:
 
     def begin_evaluation(self, sigma: float | Tensor) -> None:
         """A scalar tensor is read with this evaluation's other measurements, in one synchronisation."""
-        self._evaluation, self._predicts = Evaluation(len(self.report.evaluations), sigma), False
+        self._evaluation, self._predicts = Evaluation(len(self.report.evaluations), sigma), {}
         self.report.begin()
 
     def begin_call(
@@ -162,7 +162,9 @@ class Run:
         """What the sampler is to be given for this evaluation, of latents x [samples, channels, ...]."""
         if self.corrector is None or self.safety.off or isinstance(self.sigma, Tensor):
             return denoised
-        corrected = self.corrector.correct(x, self.sigma, denoised, self._predicts)
+        # Where a part of the picture was computed as a whole, interpolation knows no better.
+        predicted = bool(self._predicts) and all(self._predicts.values())
+        corrected = self.corrector.correct(x, self.sigma, denoised, predicted)
         # What comes just before the last evaluation could not be corrected well there, as little is known of it then.
         self.decider.ending = 2 if self.corrector.off is None else 1
         return corrected
@@ -224,7 +226,7 @@ class Run:
         site = self.cut.at[call.index]
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
-        self._predicts = self._predicts or action is Action.PREDICT
+        self._predicts[self._view] = self._predicts.get(self._view, False) or action is Action.PREDICT
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         recording = self.recorder is not None and action is Action.COMPUTE
         if recording:

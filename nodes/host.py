@@ -118,7 +118,9 @@ class Sampling:
         session = self._open(guider, getattr(noise, "shape", ()), sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
-            session.tell_of_profile(kwargs.get("sampler", *args[2:3]))
+            sampler = kwargs.get("sampler", *args[2:3])
+            session.tell_of_profile(sampler)
+            session.heed(sampler)
             session.show_to(audience_of(self.node))
             guider.model_options = session.installed_in(original)
         try:
@@ -260,6 +262,11 @@ class Session:
         different = used_otherwise(self.profile, present)
         if different:
             self.run.report.note(different)
+
+    def heed(self, sampler: Any) -> None:
+        """CFG++ moves along another derivative than the guided one, which where it goes does not always show."""
+        if sampler_name(sampler).endswith("cfg_pp"):
+            self.run.corrector = None
 
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""

@@ -18,7 +18,6 @@ LEARNED = ("red t-shirt", "blue trousers", "green pullover", "yellow dress")
 UNSEEN = ("magenta coat", "cyan sneaker", "orange bag", "white boot", "cyan dress", "orange pullover")
 SEEDS = (901, 902, 903, 904)
 RUNS, STEPS = 16, 20
-GAIN = 3.0  # dB of mean PSNR
 SECONDS = 180
 
 
@@ -53,13 +52,14 @@ def references(server):
 @pytest.fixture(scope="module")
 def uncalibrated(server, references):
     """(work, dB) of the default at several thresholds, with as many skips in a row as it likes."""
-    thresholds = (0.1, 0.15, 0.2, 0.25, 0.3, 0.5, 0.7, 1.0, 2.0)
+    thresholds = (0.25, 0.3, 0.5, 0.7, 1.0, 2.0)  # those below cost more than any profile here
     runs = [sampled(server, DEFAULTS | {"block_threshold": t, "max_consecutive_skips": 8}) for t in thresholds]
     return [(work(run), decibels(run, references)) for run in runs]
 
 
-@pytest.mark.parametrize("target", [0.5, 0.35])
-def test_a_profile_is_three_decibels_closer_for_the_same_work(server, references, uncalibrated, target):
+@pytest.mark.parametrize(("target", "gain"), [(0.5, 0.5), (0.35, 3.0)])
+def test_a_profile_is_closer_for_the_same_work(server, references, uncalibrated, target, gain):
+    """The less is computed, the more it matters where; what costs less than the profile counts as a rival as well."""
     name = f"pays {target:g}"
     graph = calibration(demo_graph(1, prompts=LEARNED), runs=RUNS, target_speedup=round(1 / target, 2))
     begun = time.perf_counter()
@@ -67,11 +67,13 @@ def test_a_profile_is_three_decibels_closer_for_the_same_work(server, references
     seconds = time.perf_counter() - begun
     runs = sampled(server, DEFAULTS, load=f"{name}.safetensors")
     calibrated = decibels(runs, references)
-    rival = max(db for part, db in uncalibrated if part == pytest.approx(work(runs), abs=0.015))
-    told = f"{calibrated:.1f} dB, calibrated in {seconds:.0f} s; uncalibrated {rival:.1f} dB"
-    print(f"\n{work(runs):.0%} of the work: {told}")
+    rival = max(db for part, db in uncalibrated if part <= work(runs) + 0.015)
+    shorter = decibels(sampled(server, steps=round(target * STEPS)), references)
+    told = f"{calibrated:.1f} dB, calibrated in {seconds:.0f} s"
+    print(f"\n{work(runs):.0%} of the work: {told}; uncalibrated {rival:.1f} dB; fewer steps {shorter:.1f} dB")
     assert work(runs) <= target + 0.01
-    assert calibrated >= rival + GAIN
+    assert calibrated >= rival + gain
+    assert calibrated >= shorter + 3
     assert seconds < SECONDS
 
 
@@ -80,7 +82,7 @@ def test_other_steps_and_another_sampler_are_told_of_and_worth_it(server):
     sampler = {"steps": 30, "sampler_name": "dpmpp_2m"}
     references = sampled(server, **sampler)
     runs = sampled(server, DEFAULTS, load="pays 0.5.safetensors", **sampler)
-    every_other = {"rule": "interval", "interval": 2, "predictor": "reuse"}
+    every_other = {"rule": "interval", "interval": 2, "predictor": "reuse", "corrector": False}  # FORA
     plain = sampled(server, DEFAULTS, block_cache=every_other, **sampler)
     for _, report in runs:
         assert any("is carried over by sigma to these 30 steps" in note for note in report["notes"])

@@ -53,7 +53,7 @@ def test_editing_changes_the_colour_and_keeps_the_shape(server):
 
 @pytest.mark.parametrize("workload", [inpaint, edit], ids=["inpaint", "edit"])
 def test_fastcache_stays_close_and_changes_nothing_when_off_or_idle(server, workload):
-    graph = with_fastcache(workload.graph(2, PROMPTS, steps=12))
+    graph = with_fastcache(workload.graph(2, PROMPTS))
     reference, _ = gets_along(server, graph, 30)
     off, report = sample(server, with_widgets(graph, block_threshold=0.0, token_threshold=0.0))
     assert report["computed_fraction"] == 1

@@ -1,0 +1,70 @@
+"""The default, as it comes, against what it is measured against (docs/benchmarks.md): closer images for less work."""
+
+from __future__ import annotations
+
+import pytest
+
+from demo.graphs import demo_graph, node
+
+from .graphs import DEFAULTS, quality, refined, sample
+
+SEEDS = (911, 912)
+THRESHOLD = 0.3  # half of the work, about
+AHEAD = 1.0  # dB, at least
+# strength: at which each computes at least as much as the default here, so that it has the advantage.
+RIVALS = {"DiCache": 0.25, "EasyCache": 0.05, "First-Block Cache": 0.15, "FORA": 2, "TaylorSeer": 2}
+MODEL_OUTPUT = {
+    "rule": "interval",
+    "interval": 2,
+    "level": "model_output",
+    "predictor": "extrapolate",
+    "corrector": False,
+}
+
+
+def preset(seed, method, strength):
+    graph = demo_graph(seed, fastcache=DEFAULTS)
+    graph["preset"] = node("FastCachePreset", method=method, strength=strength)
+    graph["fastcache"]["inputs"] |= {"block_cache": ["preset", 0], "token_selector": ["preset", 1]}
+    return graph
+
+
+@pytest.fixture(scope="module")
+def references(server):
+    return [sample(server, demo_graph(seed))[0] for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def ours(server, references):
+    """(work, dB) of the default."""
+    settings = DEFAULTS | {"block_threshold": THRESHOLD}
+    return measured(server, references, [demo_graph(seed, fastcache=settings) for seed in SEEDS])
+
+
+def measured(server, references, graphs):
+    runs = [sample(server, graph) for graph in graphs]
+    work = sum(report["computed_fraction"] for _, report in runs) / len(runs)
+    pairs = zip(runs, references, strict=True)
+    return work, sum(quality(latents, reference) for (latents, _), reference in pairs) / len(runs)
+
+
+@pytest.mark.parametrize(("method", "strength"), RIVALS.items())
+def test_published_methods_are_behind_with_more_work(server, references, ours, method, strength):
+    work, decibels = measured(server, references, [preset(seed, method, strength) for seed in SEEDS])
+    print(f"\n{method}: {work:.0%} of the work, {decibels:.1f} dB; FastCache: {ours[0]:.0%}, {ours[1]:.1f} dB")
+    assert ours[0] <= work + 0.01
+    assert ours[1] >= decibels + AHEAD
+
+
+def test_extrapolating_the_models_output_is_behind_with_more_work(server, references, ours):
+    graphs = [refined(demo_graph(seed, fastcache=DEFAULTS), MODEL_OUTPUT) for seed in SEEDS]
+    work, decibels = measured(server, references, graphs)
+    assert ours[0] <= work + 0.01
+    assert ours[1] >= decibels + AHEAD
+
+
+def test_fewer_steps_for_the_same_work_are_behind(server, references, ours):
+    steps = round(20 * ours[0])
+    shorter = [sample(server, demo_graph(seed, steps=steps))[0] for seed in SEEDS]
+    decibels = sum(map(quality, shorter, references)) / len(SEEDS)
+    assert ours[1] >= decibels + 3 * AHEAD
