@@ -63,24 +63,29 @@ def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -
     else:
         numbers = sites[level] * shape.tokens + shape.image
     residuals = shape.branches * (1 + order) * shape.state(numbers)
-    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape) if tokens else 0)
+    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape, order) if tokens else 0)
 
 
-def selector_bytes(shape: Shape) -> int:
-    """What selecting tokens adds: keys and values of every block, anchors and ages, sigmas of every token's anchors."""
-    keys_values = 2 * shape.branches * shape.blocks * shape.state(shape.tokens)
-    anchors = shape.state(shape.image) + FLOAT * shape.samples * shape.image
-    return keys_values + anchors + shape.branches * anchor_sigmas(shape)
+def selector_bytes(shape: Shape, order: int = 1) -> int:
+    """What selecting tokens adds: keys and values of every block, at most one difference of each, anchors and ages,
+    sigmas of every token's anchors."""
+    attended = shape.blocks * shape.tokens
+    keys_values = 2 * ((1 + min(order, 1)) * shape.state(attended) + anchor_sigmas(shape, attended))
+    view = shape.state(shape.image) + FLOAT * shape.samples * shape.image
+    return view + shape.branches * (keys_values + anchor_sigmas(shape, residual_tokens(shape)))
 
 
-def anchor_sigmas(shape: Shape) -> int:
-    """Of one branch: sigma of the anchor and distance to the one before, of the tokens in the image's stream."""
-    two_lists = len(shape.lists) > 1
+def anchor_sigmas(shape: Shape, tokens: int) -> int:
+    """Sigma of the anchor and distance to the one before, of so many tokens of every sample."""
+    return 2 * FLOAT * shape.samples * tokens
+
+
+def residual_tokens(shape: Shape) -> int:
+    """Of the image's stream in all blocks of one branch, whose residuals have anchors of their own."""
+    if len(shape.lists) == 1:
+        return shape.blocks * shape.tokens - shape.text
     # In a first list of two the text has a stream of its own; a joint one has all tokens, but for the last block.
-    of_blocks = shape.lists[0] * shape.image if two_lists else shape.blocks * shape.tokens - shape.text
-    if two_lists:
-        of_blocks += sum(shape.lists[1:]) * shape.tokens - shape.text
-    return 2 * FLOAT * shape.samples * of_blocks
+    return shape.lists[0] * shape.image + sum(shape.lists[1:]) * shape.tokens - shape.text
 
 
 def block_operations(shape: Shape) -> int:

@@ -181,8 +181,8 @@ class TokenSelectorConfig:
         is due for refresh (ClusCa); `round_robin`: one token in refresh_interval, in turns (TokenCache). The last two
         only ask whether the threshold is 0.
     clusters: how many groups.
-    context: what active tokens attend to: `all_tokens`, the static ones through keys and values kept from when they
-        were computed, or `active_tokens` only, which needs no such memory and is much worse (the paper's).
+    context: what active tokens attend to: `all_tokens`, the static ones through keys and values carried forward from
+        when they were computed, or `active_tokens` only, which needs no such memory and is much worse (the paper's).
     """
 
     threshold: float = 0.0

@@ -207,7 +207,7 @@ class Memory:
             masks = [mask] * n if mask is None or len(mask) == 1 else mask.chunk(n)
             for branch, k, v, m in zip(branches, keys.chunk(n), values.chunk(n), masks, strict=True):
                 known = branch.keys_values.get((index, number))
-                if known is not None and known.fits(k):
+                if known is not None and known.fits(k, v):
                     known.remember(k, v, sigma, m)
                 else:
                     branch.keys_values[index, number] = KeysValues(k, v, sigma, m, min(self.order, 1), self.store)
@@ -227,7 +227,7 @@ class Memory:
                 table.remember_rows(r, k, v, sigma)
             forecasts = of_each(forecast, n, len(keys))
             served = [table.at(sigma, each, keys.device) for table, each in zip(kept, forecasts, strict=True)]
-            whole = [torch.cat(parts) for parts in zip(*served, strict=True)]
+            whole = served[0] if n == 1 else [torch.cat(parts) for parts in zip(*served, strict=True)]
             masks = [table.mask for table in kept]
             samples = len(keys) // n
             kept_too = all(mask is not None for mask in masks)

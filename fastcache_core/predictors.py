@@ -245,7 +245,8 @@ class History:
         part._residual = part._residual * counted
         if part._difference is not None:
             part._difference = part._difference * counted
-        return part.offset(self._rest(residual, h) * counted, None, sigma, forecast, slice(None))
+        found = part.offset(self._rest(residual, h) * counted, None, sigma, forecast, slice(None))
+        return found._replace(size=norm(residual * counted))  # of the whole residual, as in `offset`
 
     def _part(self, rows: Tensor) -> History:
         """Of some tokens only, which have anchors of their own."""

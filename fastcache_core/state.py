@@ -23,21 +23,21 @@ class KeysValues:
     """
 
     def __init__(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None, order: int, store: Store):
-        self.shape = keys.shape
-        self.histories = [History(in_a_row(part).clone(), sigma, order, store) for part in (keys, values)]
+        self.shapes = keys.shape, values.shape
+        self.histories = [History(in_a_row(part), sigma, order, store) for part in (keys, values)]
         self.mask = None if mask is None else mask.clone()
 
     @property
     def nbytes(self) -> int:
         return sum(history.nbytes for history in self.histories)
 
-    def fits(self, keys: Tensor) -> bool:
-        return self.shape == keys.shape and self.histories[0].dtype == keys.dtype
+    def fits(self, keys: Tensor, values: Tensor) -> bool:
+        return self.shapes == (keys.shape, values.shape) and self.histories[0].dtype == keys.dtype
 
     def remember(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None) -> None:
         """All tokens were computed at sigma."""
         for history, part in zip(self.histories, (keys, values), strict=True):
-            history.remember(in_a_row(part).clone(), sigma)
+            history.remember(in_a_row(part), sigma)
         self.mask = None if mask is None else mask.clone()
 
     def remember_rows(self, rows: Tensor, keys: Tensor, values: Tensor, sigma: float) -> None:
@@ -47,15 +47,19 @@ class KeysValues:
 
     def at(self, sigma: float, forecast: Forecast, device: torch.device) -> list[Tensor]:
         """Keys and values of all tokens, tensors of their own."""
-        carried = (history.carried(sigma, forecast, device) for history in self.histories)
-        if len(self.shape) == 3:
-            return list(carried)
-        return [part.unflatten(2, (self.shape[1], self.shape[3])).transpose(1, 2) for part in carried]
+        carried = [history.carried(sigma, forecast, device) for history in self.histories]
+        return [apart(part, shape) for part, shape in zip(carried, self.shapes, strict=True)]
 
 
 def in_a_row(part: Tensor) -> Tensor:
-    """[samples, heads, tokens, width] -> [samples, tokens, heads * width]; that stays as it is."""
-    return part if part.ndim == 3 else part.transpose(1, 2).flatten(2)
+    """A copy [samples, tokens, heads * width] of that or of [samples, heads, tokens, width]."""
+    part = part if part.ndim == 3 else part.transpose(1, 2)
+    return part.clone(memory_format=torch.contiguous_format).flatten(2)
+
+
+def apart(part: Tensor, shape: torch.Size) -> Tensor:
+    """A view of a tensor `in_a_row` in the shape it was of."""
+    return part if len(shape) == 3 else part.unflatten(2, (shape[1], shape[3])).transpose(1, 2)
 
 
 @dataclass
@@ -114,8 +118,8 @@ class Lead:
     work is looked at instead. travelled: its relative changes so far, added up; path: one by one. looked_at: what is
     looked at, entry state or first block's work, at the last evaluations that computed everything, the newest first, as
     many as the settings need. anchors: of tokens, while they are selected; references: evaluations since tokens of
-    reference pictures were computed. One for all branches that see the same part
-    of the picture: their image tokens are alike when they enter.
+    reference pictures were computed. One for all branches that see the same part of the picture: their image tokens are
+    alike when they enter.
     """
 
     entry: Tensor | None
@@ -133,8 +137,7 @@ class Lead:
 
 @dataclass
 class Branch:
-    """State of one conditioning: residuals per site and stream, keys and values per block and
-    attention call.
+    """State of one conditioning: residuals per site and stream, keys and values per block and attention call.
 
     computed_at: the evaluation at which a site's residuals were computed.
     """

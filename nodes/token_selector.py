@@ -63,8 +63,8 @@ class FastCacheTokenSelector(io.ComfyNode):
                     "context",
                     options=list(CONTEXTS),
                     default=DEFAULTS.context,
-                    tooltip="What computed tokens attend to. all_tokens: the others too, as they were. active_tokens: "
-                    "each other only, as in the paper; less memory, much less faithful.",
+                    tooltip="What computed tokens attend to. all_tokens: the others too, carried forward. "
+                    "active_tokens: each other only, as in the paper; less memory, much less faithful.",
                 ),
                 THRESHOLD_CURVE,
             ],

@@ -228,6 +228,31 @@ def test_a_batch_with_tokens_chosen_per_sample_equals_single_runs(seed):
             torch.testing.assert_close(both["cond"][i : i + 1], one["cond"], rtol=1e-4, atol=1e-5)
 
 
+def realised(run):
+    return [row[0] for row in run.report.to_json()["error_realised"]]
+
+
+def test_errors_are_measured_where_some_tokens_are_computed_and_a_batch_measures_what_its_samples_give():
+    """The second sample has one active token where the first has two, and repeats it."""
+    block, base = toys.attend(0, 4), toys.trajectory(1, samples=2)[0]
+    states = [base.clone() for _ in SIGMAS[:-1]]
+    for i, state in enumerate(states):
+        state[0, 2:4] += 0.1 * i**2
+        state[1, 3] += 0.1 * i**2
+    options = {"token_threshold": 1e-5, "selector": {"refresh_interval": 100}, "level": "block"}
+    together, *alone = (toys.make_run([block], SIGMAS, **options) for _ in range(3))
+    sample(together, [block], states)
+    for i, run in enumerate(alone):
+        sample(run, [block], [state[i : i + 1] for state in states])
+    assert [round(6 * computed(run)[3]) for run in (together, *alone)] == [2, 2, 1]
+    # The first has nothing to compare with, and the last one's is read when the run ends.
+    measured = list(zip(*map(realised, (together, *alone)), strict=True))[1:-1]
+    for both, first, second in measured:
+        assert min(first, second) < both < max(first, second)  # over the size of all that was measured
+    statistics = [record.errors.count for lead in together.decider.leads.values() for record in lead.sites.values()]
+    assert statistics == [len(measured)]
+
+
 def test_tokens_are_not_selected_where_attention_cannot_be_reached():
     blocks, states = [toys.add_sigma(1.0)], toys.trajectory(7)
     run = toys.make_run(blocks, SIGMAS, token_threshold=1e-3)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastcache_core.linear import PerChannel
-from fastcache_core.predictors import Forecast, History, LinearHistory
+from fastcache_core.predictors import REUSE, Forecast, History, LinearHistory
 from fastcache_core.store import Store
 
 
@@ -122,3 +122,61 @@ def test_a_linear_part_beyond_half_precision_is_no_nan(scale):
     assert history.predict(h, 0.9).isfinite().all()
     history.remember(-r, 0.8, h)
     assert history.predict(h + 100, 0.7).isfinite().all()
+
+
+def tracks(linear, samples=2, tokens=4, width=3):
+    """A history of two anchors, and the residual and state to come: numbers without any order."""
+    numbers = torch.randn(6, samples, tokens, width, generator=torch.Generator().manual_seed(1))
+    states, residuals = numbers[:3], numbers[3:]
+    if linear is None:
+        history = History(residuals[0].clone(), 1.0)
+    else:
+        history = LinearHistory(residuals[0].clone(), 1.0, 1, Store(), states[0].clone(), linear)
+    history.remember(residuals[1].clone(), 0.8, states[1].clone())
+    return history, residuals[2], states[2]
+
+
+LINEAR = [None, PerChannel(torch.tensor([0.5, -1.0, 2.0]))]
+BESIDE = Forecast(0.5)
+
+
+@pytest.mark.parametrize("linear", LINEAR)
+def test_rows_that_are_all_there_are_give_the_offset_of_the_whole(linear):
+    history, residual, h = tracks(linear)
+    whole = history.offset(residual, h, 0.6, BESIDE, slice(None))
+    rows = torch.tensor([[3, 1, 0, 2]] * 2)
+    shuffled = (part.gather(1, rows[..., None].expand(-1, -1, 3)) for part in (residual, h))
+    apart = history.offset_of_rows(rows, *shuffled, torch.ones(2, 4, 1, dtype=torch.bool), 0.6, BESIDE)
+    torch.testing.assert_close(tuple(apart), tuple(whole))
+
+
+@pytest.mark.parametrize("linear", LINEAR)
+def test_repeated_rows_do_not_count_and_a_batch_is_measured_as_its_samples_are(linear):
+    history, residual, h = tracks(linear)
+    rows, counted = torch.tensor([[0, 2, 3], [1, 1, 1]]), torch.tensor([[[1], [1], [1]], [[1], [0], [0]]]).bool()
+    wide = rows[..., None].expand(-1, -1, 3)
+    together = history.offset_of_rows(rows, residual.gather(1, wide), h.gather(1, wide), counted, 0.6, BESIDE)
+    alone = []
+    for sample, chosen in enumerate(([0, 2, 3], [1])):
+        history, residual, h = tracks(linear)
+        for name in ("_residual", "_difference"):
+            setattr(history, name, getattr(history, name)[sample : sample + 1])
+        history.shape = history._residual.shape
+        here = slice(sample, sample + 1)
+        parts = residual[here, chosen], h[here, chosen], torch.ones(1, len(chosen), 1, dtype=torch.bool)
+        alone.append(history.offset_of_rows(torch.tensor([chosen]), *parts, 0.6, BESIDE))
+    for name in ("error", "size"):
+        squares = torch.stack([getattr(one, name) for one in alone]).square().sum()
+        torch.testing.assert_close(getattr(together, name).square(), squares)
+    for name in ("along", "length"):
+        torch.testing.assert_close(getattr(together, name), torch.cat([getattr(one, name) for one in alone]))
+
+
+def test_the_offset_of_a_row_by_hand():
+    """r = 3, reused 1, last difference 1 over as far as it is to go: reuse is 2 off, half of the step 1.5."""
+    history = History(torch.zeros(1, 2, 1), 1.0)
+    history.remember(torch.ones(1, 2, 1), 0.8)
+    everything = torch.ones(1, 1, 1, dtype=torch.bool)
+    parts = torch.tensor([[1]]), torch.full((1, 1, 1), 3.0), torch.zeros(1, 1, 1), everything, 0.6
+    assert [float(part) for part in history.offset_of_rows(*parts, BESIDE)] == pytest.approx([1.5, 3, 2, 1], rel=1e-4)
+    assert [float(part) for part in history.offset_of_rows(*parts, REUSE)] == pytest.approx([2, 3, 2, 1], rel=1e-4)

@@ -33,6 +33,18 @@ def test_small_numbers_can_be_counted_by_hand():
     assert scaling.prediction_bytes(SMALL) == 6 * 3 * 12 * 4 * 2
 
 
+def test_what_selecting_tokens_adds_can_be_counted_by_hand():
+    state, blocks, samples, branches = 3 * 10 * 4 * 2, 5, 3, 2
+    keys = blocks * samples * 12 * 4 * 2  # of one branch, as its values
+    sigmas = 8 * samples * blocks * 12  # of its keys, as of its values
+    residuals = 8 * samples * (2 * 10 + 2 * 12 + 10)
+    view = state + 4 * samples * 10
+    assert scaling.selector_bytes(SMALL) == view + branches * (2 * (2 * keys + sigmas) + residuals)
+    assert scaling.selector_bytes(SMALL, order=0) == view + branches * (2 * (keys + sigmas) + residuals)
+    # Of three anchors of residuals, keys and values need two.
+    assert scaling.selector_bytes(SMALL, order=2) == scaling.selector_bytes(SMALL)
+
+
 def test_from_the_least_width_on_predicting_takes_at_most_its_part():
     width = round(scaling.least_width(300, 4096))
     shape = Shape(4096, 0, width, (1,), 1)

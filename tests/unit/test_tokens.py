@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fastcache_core.config import CHOICES, TokenSelectorConfig
 from fastcache_core.signals import relative_change, token_saliency
-from fastcache_core.tokens import Span, active_indices, choose_active, clusters, gather_tokens, scatter_tokens
+from fastcache_core.tokens import Span, active_indices, choose_active, clusters, gather_tokens, once, scatter_tokens
 
 
 def test_relative_change_is_that_of_the_sample_that_changed_most():
@@ -89,6 +89,17 @@ def test_indices_name_exactly_the_active_tokens(rows):
     indices = active_indices(active, int(active.sum(dim=1).max()))
     for wanted, got in zip(active, indices, strict=True):
         assert set(got.tolist()) == set(wanted.nonzero().flatten().tolist())
+
+
+def test_a_repeated_token_counts_once():
+    """In both branches of a call whose samples are chosen for alike."""
+    mask = torch.tensor([[True, False, True, True], [False, True, False, False]])
+    active = active_indices(mask, 3)
+    assert active.tolist() == [[0, 2, 3], [1, 1, 1]]
+    counted = [[True, True, True], [True, False, False]]
+    assert once(mask, active)[..., 0].tolist() == counted
+    assert once(mask, active.repeat(2, 1))[..., 0].tolist() == counted * 2
+    assert once(mask, active_indices(mask, 4))[..., 0].sum(dim=1).tolist() == [3, 1]  # another rank has more
 
 
 @given(st.integers(0, 3), st.integers(1, 6), st.integers(0, 3), st.data())
