@@ -146,7 +146,7 @@ class Run:
         self.begin_turn()
 
     def passed_by(self) -> None:
-        """Blocks are run past us: what they give may be what the sampler gets, so that nothing is corrected any more."""
+        """Blocks are run past us: what they give may be what the sampler gets, so nothing is corrected from now on."""
         self.corrector, self.decider.ending = None, 1
 
     def begin_turn(self) -> None:
