@@ -4,8 +4,8 @@
     python demo/train_video.py --minutes 20 --start demo/model     go on from saved weights
 
 Writes <out>/fastcache_demo_video.safetensors (loads with ComfyUI's "Load Diffusion Model") and
-<out>/fastcache_demo_video_words.safetensors (the prompt embedding table), every --save-every minutes. Of the sources
-of the videos, only the pieces of clothing are data: Fashion-MNIST, see data.py.
+<out>/fastcache_demo_video_words.safetensors (the prompt embedding table), every --save-every minutes. Only the
+pieces of clothing are data (Fashion-MNIST, see data.py); backgrounds and paths are drawn at random.
 """
 
 from __future__ import annotations

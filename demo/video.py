@@ -1,4 +1,4 @@
-"""The video demo's graph in ComfyUI's API format: pieces of clothing move straight over a background that stands still.
+"""The video demo's graph in ComfyUI's API format: pieces of clothing that move over a background that stands still.
 
 The model is a small Wan 2.1 (see wan.py, train_video.py) of 6 frames of 48x48 pixels, which are 216 tokens.
 """
@@ -15,7 +15,7 @@ PROMPTS = (
     "sneaker right",
     "coat left",
     "pullover down",
-    "sandal up",
+    "t-shirt up",
 )
 TRAINING_PROMPTS = (
     "trousers left",
@@ -23,7 +23,7 @@ TRAINING_PROMPTS = (
     "dress down",
     "bag up",
     "sneaker left",
-    "t-shirt right",
+    "t-shirt down",
     "shirt down",
     "pullover up",
 )
