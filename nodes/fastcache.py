@@ -79,8 +79,8 @@ class FastCache(io.ComfyNode):
                     step=0.001,
                     round=0.001,
                     tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
-                    "selector off; higher: faster, less faithful. Pays where large parts stand still: inpainting, "
-                    "editing, video; try 0.05 there.",
+                    "selector off; higher: faster, less faithful. Only for what stands still in "
+                    "large parts; compare with block_threshold alone.",
                 ),
                 io.Float.Input(
                     "start_percent",
