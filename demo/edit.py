@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from demo.graphs import PROMPTS, STEPS, Graph, demo_graph, node
+from demo.graphs import PROMPTS, STEPS, Graph, demo_graph, ksampler, node
 from demo.inpaint import TRAINING_PROMPTS, in_another_colour
 
 __all__ = ["FRAMES", "PROMPTS", "TRAINING_PROMPTS", "graph"]
@@ -27,15 +27,14 @@ def graph(seed: int, prompts: tuple[str, ...] = PROMPTS, steps: int = STEPS, **s
     graph["positive"] = node("ReferenceLatent", conditioning=["words", 0], latent=["reference", 0])
     graph["keep"] = node("ReferenceLatent", conditioning=["negative", 0], latent=["reference", 0])
     graph["load_edit"] = node("FastCacheDemoEditModel")
-    settings = {"cfg": CFG, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, **sampler}
-    graph["sample"] = node(
-        "KSampler",
+    graph["sample"] = ksampler(
+        seed,
+        steps,
+        sampler,
+        CFG,
         model=["load_edit", 0],
         positive=["positive", 0],
         negative=["keep", 0],
         latent_image=["latent", 0],
-        seed=seed,
-        steps=steps,
-        **settings,
     )
     return graph

@@ -34,6 +34,12 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
+def ksampler(seed: int, steps: int, settings: dict[str, Any], cfg: float = CFG, **links: Any) -> dict[str, Any]:
+    """A KSampler with these links: Euler over the whole schedule, unless the settings say otherwise."""
+    usual = {"cfg": cfg, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    return node("KSampler", seed=seed, steps=steps, **{**usual, **settings}, **links)
+
+
 def demo_graph(
     seed: int,
     steps: int = STEPS,
@@ -47,7 +53,6 @@ def demo_graph(
     such as sampler_name, may be given by name.
     """
     model = "fastcache" if fastcache is not None else "shift"
-    settings = {"cfg": CFG, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, **sampler}
     graph = {
         "load": node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default"),
         "shift": node("ModelSamplingSD3", model=["load", 0], shift=1.0),
@@ -56,15 +61,14 @@ def demo_graph(
         "vae": node("VAELoader", vae_name="pixel_space"),
         "canvas": node("EmptyImage", width=32, height=32, batch_size=len(prompts), color=0),
         "latent": node("VAEEncode", pixels=["canvas", 0], vae=["vae", 0]),
-        "sample": node(
-            "KSampler",
+        "sample": ksampler(
+            seed,
+            steps,
+            sampler,
             model=[model, 0],
             positive=["positive", 0],
             negative=["negative", 0],
             latent_image=["latent", 0],
-            seed=seed,
-            steps=steps,
-            **settings,
         ),
         "decode": node("VAEDecode", samples=["sample", 0], vae=["vae", 0]),
         "save": node("SaveImage", images=["decode", 0], filename_prefix="fastcache_demo"),

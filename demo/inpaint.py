@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from demo.graphs import CFG, PROMPTS, STEPS, Graph, demo_graph, node
+from demo.graphs import PROMPTS, STEPS, Graph, demo_graph, ksampler, node
 
 TRAINING_PROMPTS = (
     "blue dress",
@@ -35,16 +35,14 @@ def graph(seed: int, prompts: tuple[str, ...] = PROMPTS, steps: int = STEPS, **s
     halves = {"destination": ["fixed", 0], "source": ["new", 0]}
     graph["mask"] = node("MaskComposite", **halves, x=SIZE // 2, y=0, operation="add")
     graph["masked"] = node("SetLatentNoiseMask", samples=["base", 0], mask=["mask", 0])
-    settings = {"cfg": CFG, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, **sampler}
-    graph["sample"] = node(
-        "KSampler",
+    graph["sample"] = ksampler(
+        seed,
+        steps,
+        sampler,
         model=["shift", 0],
         positive=["positive", 0],
         negative=["negative", 0],
         latent_image=["masked", 0],
-        seed=seed,
-        steps=steps,
-        **settings,
     )
     return graph
 

@@ -5,7 +5,7 @@ The model is a small Wan 2.1 (see wan.py, train_video.py) of 6 frames of 48x48 p
 
 from __future__ import annotations
 
-from demo.graphs import Graph, node
+from demo.graphs import Graph, ksampler, node
 
 PROMPTS = (
     "trousers right",
@@ -37,7 +37,6 @@ def graph(seed: int, prompts: tuple[str, ...] = PROMPTS, steps: int = STEPS, **s
     sampler: other inputs of the KSampler, such as sampler_name, by name.
     """
     words = "fastcache_demo_video_words.safetensors"
-    settings = {"cfg": CFG, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0, **sampler}
     return {
         "load": node("UNETLoader", unet_name="fastcache_demo_video.safetensors", weight_dtype="default"),
         "shift": node("ModelSamplingSD3", model=["load", 0], shift=SHIFT),
@@ -51,15 +50,15 @@ def graph(seed: int, prompts: tuple[str, ...] = PROMPTS, steps: int = STEPS, **s
             length=4 * FRAMES - 3,
             batch_size=len(prompts),
         ),
-        "sample": node(
-            "KSampler",
+        "sample": ksampler(
+            seed,
+            steps,
+            sampler,
+            CFG,
             model=["shift", 0],
             positive=["positive", 0],
             negative=["negative", 0],
             latent_image=["latent", 0],
-            seed=seed,
-            steps=steps,
-            **settings,
         ),
         "frames": node("FastCacheDemoFrames", samples=["sample", 0]),
         "save": node("SaveImage", images=["frames", 0], filename_prefix="fastcache_demo_video"),
