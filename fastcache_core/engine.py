@@ -142,11 +142,11 @@ class Run:
         self._called, self._turn, self._kinds = (list(branches), list(views)), -1, kinds
         self.report.branches.update(kinds)
         if not branches:
-            self.passed_by()
+            self.correct_nothing()
         self.begin_turn()
 
-    def passed_by(self) -> None:
-        """Blocks are run past us: what they give may be what the sampler gets, so nothing is corrected from now on."""
+    def correct_nothing(self) -> None:
+        """From now on: the sampler goes elsewhere, or blocks are run past us, whose results may be what it gets."""
         self.corrector, self.decider.ending = None, 1
 
     def begin_turn(self) -> None:

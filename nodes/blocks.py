@@ -119,7 +119,7 @@ class Blocks:
 
     def _leave(self, block_list: BlockList, why: str) -> None:
         self.run.report.note(f"The blocks in {block_list.attribute} {why}; they are left alone.")
-        self.run.passed_by()
+        self.run.correct_nothing()
 
     def _through_engine(self, index: int, block_list: BlockList, args: Mapping[str, Any], run: RunBlock) -> Mapping:
         """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
@@ -154,7 +154,7 @@ class Blocks:
             return self.layouts[key]
         if self.family.joined and block_list != self.all[0][0]:
             self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-            self.run.passed_by()
+            self.run.correct_nothing()
             return None
         self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)

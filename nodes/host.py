@@ -266,7 +266,7 @@ class Session:
     def heed(self, sampler: Any) -> None:
         """CFG++ moves along another derivative than the guided one, which where it goes does not always show."""
         if sampler_name(sampler).endswith("cfg_pp"):
-            self.run.corrector = None
+            self.run.correct_nothing()
 
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""

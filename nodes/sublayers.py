@@ -108,7 +108,7 @@ class Sublayers:
 
     def _leave(self, part: Part, why: str) -> bool:
         self.run.report.note(f"The sub-layers {part.kind} {why}; they are left alone.")
-        self.run.passed_by()
+        self.run.correct_nothing()
         return False
 
     def _through_engine(self, index: int, given: Mapping[str, Any], run: Callable[[], Any]) -> Any:
