@@ -12,7 +12,7 @@ from .workloads import T2I, WORKLOADS, Setting
 
 HALF, FASTER, FRONTIER = (0.5,), (0.5, 0.35), (0.5, 0.35, 0.65)
 SEEDS, FEW_SEEDS = 5, 3
-QUICK = (rows.DEFAULT, rows.AT_OUTPUT, rows.CALIBRATED, rows.FEWER_STEPS, rows.FEWER_DPMPP, rows.EASYCACHE_SHIPPED,
+QUICK = (rows.DEFAULT, rows.AT_STACK, rows.CALIBRATED, rows.FEWER_STEPS, rows.FEWER_DPMPP, rows.EASYCACHE_SHIPPED,
          rows.EASYCACHE, rows.LAZYCACHE, rows.OUTPUT_OF_DEFAULT, rows.OUTPUT_OF_CALIBRATED,
          *(row for row in rows.PUBLISHED if row.name.startswith("DiCache")))  # fmt: skip
 TUNING = 5  # runs that it takes to turn a knob, about, and two more for each further part of the work

@@ -209,8 +209,8 @@ WITH_TOKENS = uncalibrated(
     "FastCache with token selector", f"The same, with token_threshold {TOKEN_THRESHOLD:g}.",
     token_threshold=TOKEN_THRESHOLD,
 )  # fmt: skip
-AT_OUTPUT = uncalibrated(
-    "FastCache at model_output", "The same rule at the level model_output: no block is touched.", level="model_output"
+AT_STACK = uncalibrated(
+    "FastCache at stack", "The same rule at the level stack: what all blocks together add is predicted.", level="stack"
 )
 CALIBRATED = calibrated(
     "FastCache calibrated",
@@ -222,7 +222,7 @@ CALIBRATED_TOKENS = calibrated(
 )  # fmt: skip
 OUTPUT_OF_DEFAULT, OUTPUT_OF_CALIBRATED = extrapolated(DEFAULT), extrapolated(CALIBRATED)
 
-OURS = (DEFAULT, WITH_TOKENS, AT_OUTPUT, CALIBRATED, CALIBRATED_TOKENS)
+OURS = (DEFAULT, WITH_TOKENS, AT_STACK, CALIBRATED, CALIBRATED_TOKENS)
 RIVALS = (FEWER_STEPS, FEWER_DPMPP, EASYCACHE_SHIPPED, EASYCACHE, LAZYCACHE, OUTPUT_OF_DEFAULT, OUTPUT_OF_CALIBRATED)
 # FastCache itself is among the presets by name.
 PUBLISHED = tuple(preset(method) for method in PRESETS if method != "FastCache")

@@ -40,6 +40,7 @@ class BlockCall:
     the whole `sequence`, the image's `stream`, or `others`, as calls after these do. seen: of the image tokens, [rows,
     tokens, width], what decisions look at, None for the streams. work: floating-point operations per token, times width
     squared and times width and the sequence's length; a whole block's are projections, an MLP of ratio 4 and attention.
+    more: how many blocks after this one the same call runs.
     """
 
     index: int
@@ -51,11 +52,17 @@ class BlockCall:
     attends: tuple[str, ...] = (SEQUENCE,)
     seen: Tensor | None = None
     work: tuple[int, int] = (24, 4)
+    more: int = 0
 
     @functools.cached_property
     def no_tokens(self) -> str | None:
         """The reason, once it was asked for."""
         return self.why_no_tokens()
+
+    @property
+    def blocks(self) -> range:
+        """The blocks that this call runs."""
+        return range(self.index, self.index + 1 + self.more)
 
     @property
     def own_attention(self) -> list[int]:
@@ -85,7 +92,7 @@ class Watch:
         return streams[name][:, span.start : span.stop : max(1, span.tokens // 16), :2]
 
     def leaving(self, call: BlockCall, streams: Streams) -> None:
-        self._index, self._left = call.index, self._numbers(call, streams).clone()
+        self._index, self._left = call.blocks[-1], self._numbers(call, streams).clone()
 
     def entering(self, call: BlockCall) -> Tensor | None:
         """A boolean on the device: whether something was added in between. None when there is nothing to compare."""

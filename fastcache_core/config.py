@@ -14,7 +14,7 @@ from .thresholds import HIGHEST, parse_thresholds
 RULES = ("significance", "change", "distance", "interval", "schedule", "first_block", "first_block_distance",
          "fitted_change", "magnitude", "sensitivity", "rate", "paper_chi_square")  # fmt: skip
 PROBING = ("first_block", "first_block_distance")  # rules that look at the first block's work
-PROFILED = ("schedule", "fitted_change", "magnitude", "sensitivity")  # rules that look things up in a profile
+OF_BLOCKS = ("fitted_change", "magnitude", "sensitivity")  # rules that look up what a profile says of blocks
 PLANNED = ("interval", "schedule")  # rules that say themselves how often to compute
 AS_THE_CROW_FLIES = ("distance", "first_block_distance", "sensitivity")  # rules that compare with the anchor
 MASKS = ("profile", "learning_to_cache", "smoothcache", "invardiff", "block_caching", "procache", "eb_cache")
@@ -74,8 +74,10 @@ class BlockCacheConfig:
         `linear` adds a linear function of what changed in the state; `auto` is the best measured one.
     level: what is predicted at once: a `sublayer` (attention or MLP of a block, before its gate, where the family lets
         them be reached, else the block), a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
-        `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given. Other
-        levels than the last become `block` once tokens are selected, since those need their own residual everywhere.
+        `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given; to a
+        host that reaches the whole model it is `model_output` where nothing is said of blocks or tokens (sites.py).
+        Other levels than the last become `block` once tokens are selected, since those need their own residual
+        everywhere.
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them. 0: the default for
         the model (defaults.py).
@@ -135,7 +137,7 @@ class BlockCacheConfig:
                 "The predictor linear follows the state that a block adds to, and a sub-layer adds to none; choose the "
                 "predictor extrapolate or reuse, or the level block."
             )
-        if self.rule in PROFILED and self.level == "model_output":
+        if self.rule in OF_BLOCKS and self.level == "model_output":
             raise ValueError(
                 f"The rule {self.rule} looks up what a profile says of blocks, of which the level model_output touches "
                 "none; choose the level stack, or another rule."

@@ -359,7 +359,7 @@ class Run:
         sigma = self._evaluation.sigma
         keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, sigma)) if keeps else None
         streams = self._timed(call, call.streams, keeper)
-        if call.index == site.last and self._entered == site and not self._records_gradients(streams):
+        if site.last in call.blocks and self._entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
         return streams
 
@@ -489,7 +489,7 @@ class Run:
             queries = chosen + length - tokens - resting
         squared, attended = call.work
         per_query = rows * (squared * width**2 + attended * length * width)
-        for block in site.blocks if action is Action.PREDICT else (call.index,):
+        for block in site.blocks if action is Action.PREDICT else call.blocks:
             self.report.explain(block, decided.reason, decided.change, decided.error)
             done, full = per_query * queries, per_query * length
             self.report.count(block, chosen / tokens, rows, done, full, tokens / length, self._kinds)

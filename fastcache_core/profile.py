@@ -4,7 +4,8 @@ The safetensors metadata hold one key, `fastcache`, with everything but the maps
 
     {"schema": "fastcache.profile/1", "family": "flux", "width": 3072, "blocks": ["double 0", "double 1", ...],
      "made_for": {"model": "flux1-dev", "steps": 20}, "linear": {"3-3.img": "per_channel", "0-15.img": "low_rank"},
-     "schedule": {"sigmas": [1.0, ...], "computed": [[1, 1, ...], ...], "factors": [[0.8, 0.3], ...] or null} or null,
+     "schedule": {"sigmas": [1.0, ...], "computed": [[1, 1, ...], ...], "factors": [[0.8, 0.3], ...] or null,
+                  "whole": false} or null,
      "block_thresholds": text or null,
      "curves": {"sigmas": [1.0, ...], "values": {"ratio": [...]}, "coefficients": {"name": [...]}} or null,
      "scores": {"explained": [0.6, ...]}, "parts": ["attention 0", ...]}
@@ -24,7 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -107,6 +108,14 @@ class Profile:
             _check_names("parts", self.parts)
             _check_changes(self.part_changes, len(self.parts))
         _check_numbers("scores", self.scores)
+
+    def of_the_whole_model(self) -> Profile:
+        """What it says where the model's output is predicted: which evaluations to compute, but nothing that was
+        fitted to the work of blocks."""
+        schedule = self.schedule
+        if schedule is not None and not schedule.whole:
+            schedule = replace(schedule, factors=None)
+        return replace(self, linear={}, schedule=schedule)
 
     def why_not(self, family: str, blocks: Sequence[str], width: int) -> str | None:
         """Why this profile does not fit the loaded model, in a sentence, or None."""
@@ -278,6 +287,10 @@ def _check_schedule(schedule: Schedule, blocks: int) -> None:
     if schedule.factors is not None and not (_is_table(schedule.factors, len(sigmas), 2)):
         found = short(schedule.factors)
         raise ProfileError(f"The schedule's factors are {found}, but they must be two numbers for each evaluation.")
+    if not isinstance(schedule.whole, bool):
+        raise ProfileError(f"The schedule's whole is {short(schedule.whole)}, but it must be true or false.")
+    if schedule.whole and schedule.tells_blocks_apart:
+        raise ProfileError("The schedule is for the whole model, but it computes some blocks where it predicts others.")
     largest = max((abs(factor) for row in schedule.factors or () for factor in row), default=0.0)
     if largest > LARGEST_FACTOR:
         raise ProfileError(f"A factor of the schedule is {largest:g}, beyond {LARGEST_FACTOR}, which none needs.")
@@ -374,8 +387,11 @@ def _read_part(what: str, kind: type, found: Any) -> Any:
     if found is None:
         return None
     names = [part.name for part in fields(kind)]
-    if not isinstance(found, dict) or set(found) != set(names):
-        raise ProfileError(f"The {what} is {short(found)}, but it must have {', '.join(names)}.")
+    needed = [part.name for part in fields(kind) if part.default is MISSING and part.default_factory is MISSING]
+    if not isinstance(found, dict) or not set(needed) <= set(found) <= set(names):
+        more = ", ".join(name for name in names if name not in needed)
+        may = f", and nothing else but {more}" if more else ""
+        raise ProfileError(f"The {what} is {short(found)}, but it must have {', '.join(needed)}{may}.")
     return kind(**found)
 
 

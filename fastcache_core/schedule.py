@@ -18,12 +18,14 @@ class Schedule:
     """Which blocks to compute (1) and to predict (0).
 
     sigmas: of the evaluations, [E], which rise where a sampler goes back in a step. computed: [E][blocks]. factors: of
-    every evaluation's forecast, [E][2] (predictors.py), or None where they are found while sampling.
+    every evaluation's forecast, [E][2] (predictors.py), or None where they are found while sampling. whole: whether it
+    is for predicting the model's output, and not what blocks add; all blocks are then treated alike.
     """
 
     sigmas: list[float]
     computed: list[list[int]]
     factors: list[list[float]] | None = None
+    whole: bool = False
 
     @property
     def work(self) -> float:

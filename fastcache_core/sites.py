@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .config import FastCacheConfig
+from .profile import Profile
 from .schedule import Schedule
 
 BY_ONE = ("sublayer", "block")  # levels at which every block, or what stands for one, is a site of its own
@@ -29,9 +30,26 @@ class Site:
         return range(self.first, self.last + 1)
 
 
+def is_of_the_whole_model(config: FastCacheConfig, profile: Profile | None) -> bool:
+    """Whether the level `auto` is `model_output` where a model can be predicted as a whole.
+
+    It is unless something is said of blocks or tokens: as good as `stack` on every workload that was measured
+    (docs/benchmarks.md), with next to nothing kept.
+    """
+    settings = config.block_cache
+    of_blocks = settings.predictor == "linear" or settings.block_thresholds.strip()
+    if settings.level != "auto" or of_blocks or config.token_selector.highest_threshold > 0:
+        return False
+    if settings.rule == "schedule" and settings.mask == "profile":
+        return profile is not None and profile.schedule is not None and profile.schedule.whole
+    return settings.rule == "significance" and profile is None
+
+
 def level_of(config: FastCacheConfig, separate: str | None, mask: Schedule | None = None) -> str:
-    """What the level `auto` stands for. separate: why blocks must not be predicted together, or None. mask: what the
-    rule `schedule` follows."""
+    """The level of blocks that `auto` stands for, where it is not the whole model.
+
+    separate: why blocks must not be predicted together, or None. mask: what the rule `schedule` follows.
+    """
     wanted = config.block_cache.level
     if separate and wanted not in ("model_output", "sublayer"):
         return "block"

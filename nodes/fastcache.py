@@ -67,7 +67,7 @@ class FastCache(io.ComfyNode):
                     max=10.0,
                     step=0.005,
                     round=0.001,
-                    tooltip="Relative error of the blocks' work up to which it is predicted instead of computed, as "
+                    tooltip="Relative error of the model's work up to which it is predicted instead of computed, as "
                     "expected from errors measured while sampling. 0: block cache off; higher: faster, less faithful. "
                     "Lower it first when details differ from the uncached image.",
                 ),

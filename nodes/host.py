@@ -34,10 +34,12 @@ from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
 from ..fastcache_core.profile import Profile
 from ..fastcache_core.report import Report, log_line
+from ..fastcache_core.sites import is_of_the_whole_model
 from ..fastcache_core.tokens import Span
 from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
 from .fit import use_of, used_otherwise
+from .latents import as_latents, as_tokens, patch_of, places
 from .live import LivePreview
 from .sublayers import Sublayers
 
@@ -50,7 +52,8 @@ KEY = "fastcache"
 # In transformer_options: a function that gives the process group of those who sample an image together (ranks.py). Not
 # the group itself, because ComfyUI copies the options deeply.
 GROUP = "fastcache_group"
-MODEL_OUTPUT, SUBLAYER, BLOCK, WHOLE_MODEL = "model_output", "sublayer", "block", "diffusion_model"
+MODEL_OUTPUT, SUBLAYER, BLOCK = "model_output", "sublayer", "block"
+WHOLE_MODEL = "diffusion_model"
 MEMORY_SHARE = 0.4  # of the memory that is free when the first block is reached, the model being loaded by then
 log = logging.getLogger(__name__)
 
@@ -174,10 +177,12 @@ def describe(family: Family | None, profile: Profile | None) -> dict[str, Any]:
 def reach_of(level: str, family: Family | None, model: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
     """What can be reached of a model at this level, or else at the level `block`.
 
-    The level, names of its blocks, or of what stands for them, and the first and last of each list of like ones.
+    The level, names of its blocks, or of what stands for them, and the first and last of each list of like ones; at
+    the level `model_output` they are one list, as they are predicted at once with all that is between them.
     """
     if level == MODEL_OUTPUT:
-        return level, ["model"], [(0, 0)]
+        names = ["model"] if family is None else [name for _, _, name in family.blocks(model)]
+        return level, names, [(0, len(names) - 1)]
     if level == SUBLAYER and (parts := family.parts(model)):
         return level, [part.name for part in parts], kinds_of(parts)
     return BLOCK if level == SUBLAYER else level, [name for _, _, name in family.blocks(model)], family.ranges(model)
@@ -206,6 +211,8 @@ class Session:
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
         wanted = config.block_cache.level
+        if is_of_the_whole_model(config, profile):
+            wanted = MODEL_OUTPUT
         level, names, lists = reach_of(wanted, family, self.model)
         config = dataclasses.replace(config, block_cache=dataclasses.replace(config.block_cache, level=level))
         whole, apart = level == MODEL_OUTPUT, level == SUBLAYER
@@ -222,7 +229,7 @@ class Session:
             offload,
             lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
             "a ControlNet adds to the hidden state between blocks" if controlled else separate,
-            None if whole else profile,
+            profile.of_the_whole_model() if whole and profile else profile,
             joined=whole or (family.joined and not apart),
             defaults=family and family.defaults_for(self.model, shape),
             recorder=recorder,
@@ -249,9 +256,6 @@ class Session:
     def tell_of_profile(self, sampler: Any) -> None:
         """Note which profile this run uses, if it has one, and what was different when it was made."""
         if self.profile is None:
-            return
-        if self.blocks is None:
-            self.run.report.note("The level model_output touches no blocks, so the profile is not used.")
             return
         plan, known = self.run.decider.plan, self.profile.made_for.get("sampler")
         if self.run.safety.off or (plan is not None and plan.problem is not None):
@@ -351,14 +355,17 @@ class Session:
 
         def compute(streams: Streams, attending: Attending | None) -> Streams:
             denoised.append(executor(x, sigma, *args, **kwargs))
-            return {"x": as_tokens(x + (x - denoised[0]) / divisor)}
+            return {"x": as_tokens(x + (x - denoised[0]) / divisor, patch)}
 
-        tokens = as_tokens(x)
+        patch = patch_of(self.model, tuple(x.shape))
+        tokens = as_tokens(x, patch)
         everything = Span(0, tokens.shape[1], tokens.shape[1])
-        if x.ndim > 3:
-            self.run.report.know_grid((1, *x.shape[2:])[-3:])
-        moved = self.run.run_block(BlockCall(0, {"x": tokens}, ("x", everything), everything, compute))["x"]
-        return denoised[0] if denoised else x - divisor * (moved.transpose(1, 2).reshape(x.shape) - x)
+        t, h, w = (n // size for n, size in zip(places(tuple(x.shape)), patch, strict=True))
+        self.run.report.know_grid((t, h, w))
+        more = len(self.run.report.blocks) - 1
+        call = BlockCall(0, {"x": tokens}, ("x", everything), everything, compute, more=more)
+        moved = self.run.run_block(call)["x"]
+        return denoised[0] if denoised else x - divisor * (as_latents(moved, tuple(x.shape), patch) - x)
 
     def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
         keys, views = [], []
@@ -400,11 +407,6 @@ def compiled_parts(wrappers: Sequence[Callable]) -> set[str]:
     """Names of the model's parts that ComfyUI's wrappers for torch.compile put compiled ones in place of."""
     found = [inspect.getclosurevars(wrapper).nonlocals.get("compiled_module_dict", {}) for wrapper in wrappers]
     return {name for parts in found for name in parts}
-
-
-def as_tokens(x: Tensor) -> Tensor:
-    """[rows, channels, ...] -> [rows, tokens, channels]."""
-    return x.flatten(2).transpose(1, 2)
 
 
 def freeze(value: Any) -> Hashable:

@@ -7,8 +7,9 @@
 
 First uncached runs are recorded. Linear maps and forecasts are fitted on them (fits.py), and the mask over evaluations
 that the wanted speedup allows is found by dynamic programming on the recorded residuals (search.py); a mask over
-evaluations and blocks is made, too. Then masks are tried for real: whose final latents come closest to the uncached
-ones wins, and its neighbours are tried next (hill climbing). Whoever samples may stop after any trial and go on later.
+evaluations and blocks is made, too. Then masks are tried for real, for the blocks' work and for the model's output:
+whose final latents come closest to the uncached ones wins, and its neighbours are tried next (hill climbing). Whoever
+samples may stop after any trial and go on later.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class _Candidate:
 
     make: Callable[[], Schedule]
     mask: Mask | None  # None: over blocks, too
+    whole: bool = False  # whether the model's output is predicted
     errors: list[float] = field(default_factory=list)
 
     @functools.cached_property
@@ -96,7 +98,8 @@ class Calibrator:
         self.references: list[Tensor] = []
         self._recorded, self._tried, self._judged, self._most = 0, 0, 0, max(4, runs)
         self._queue: deque[_Candidate] = deque()
-        self._known: dict[Mask, _Candidate] = {}
+        self._first: list[_Candidate] = []  # tried before any neighbours
+        self._known: dict[tuple[Mask, bool], _Candidate] = {}
         self._best: _Candidate | None = None
         self._maps: dict[Range, FittedMap] = {}
         self._search: MaskSearch | None = None
@@ -170,8 +173,8 @@ class Calibrator:
         if self._best is None or _error(candidate) < _error(self._best):
             self._best = candidate
             if candidate.mask is not None:
-                around = map(self._candidate, self._search.neighbours(candidate.mask))
-                others = [known for known in self._queue if known.mask is None]
+                around = [self._candidate(mask, candidate.whole) for mask in self._search.neighbours(candidate.mask)]
+                others = [known for known in self._queue if known in self._first]
                 self._queue = deque([*others, *(near for near in around if not near.errors)])
 
     # Learning.
@@ -192,7 +195,9 @@ class Calibrator:
         self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas)
         computed = max(LEAST_COMPUTED, min(evaluations - 1, round(evaluations / self.target_speedup)))
         over_blocks = self._over_blocks(computed / evaluations)
-        self._queue.extend([self._candidate(self._search.best(computed)), *over_blocks])
+        best = self._search.best(computed)
+        self._first = [self._candidate(best, whole=False), self._candidate(best, whole=True), *over_blocks]
+        self._queue.extend(self._first)
 
     def _over_blocks(self, work: float) -> list[_Candidate]:
         """A mask over evaluations and blocks; none where the changes are not known, or not so far as this takes."""
@@ -223,12 +228,14 @@ class Calibrator:
     def _single(self) -> list[Range]:
         return [(block, block) for block in range(len(self.samples.blocks))]
 
-    def _candidate(self, mask: Mask) -> _Candidate:
-        return self._known.setdefault(mask, _Candidate(lambda: self._scheduled(mask), mask))
+    def _candidate(self, mask: Mask, whole: bool) -> _Candidate:
+        return self._known.setdefault((mask, whole), _Candidate(lambda: self._scheduled(mask, whole), mask, whole))
 
-    def _scheduled(self, mask: Mask) -> Schedule:
+    def _scheduled(self, mask: Mask, whole: bool) -> Schedule:
         sigmas, blocks = self.samples.sigmas, len(self.samples.blocks)
         computed = [int(e in mask) for e in range(len(sigmas))]
+        if whole:
+            return Schedule(sigmas, [[bit] * blocks for bit in computed], whole=True)
         fitted = fit_factors(self._rest, self._stack()[1], sigmas, computed)
         return Schedule(sigmas, [[bit] * blocks for bit in computed], fitted.factors)
 

@@ -107,7 +107,8 @@ def _identical(server: ComfyServer, row: Row, plain: np.ndarray, options: dict[s
 
 
 def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
-    _, report = sample(server, toy_graph(row.name, {"block_threshold": 10.0}, **options))
+    stack = {"level": "stack", "threshold": 10.0}
+    _, report = sample(server, refined(toy_graph(row.name, {}, **options), stack))
     row.grid = (report["tokens"] or {}).get("grid")
     if not report["computed"]:
         row.reason = report["notes"][0]
@@ -126,7 +127,8 @@ def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     late = f"{row.blocks // 2}-{row.blocks - 1}: 0"  # what was predicted has to do for blocks that are computed
     mixed = {"level": "span", "threshold": 10.0, "block_thresholds": late}
     errors = [
-        _at_rest(server, row, {"block_threshold": 10.0}, options, ("predicted:",)),
+        _at_rest(server, row, {"block_threshold": 10.0}, options, ("predicted:",)),  # the whole model
+        _at_rest(server, row, {}, options, ("predicted:",), block_cache=stack),
         _at_rest(server, row, {}, options, ("predicted:", "computed:"), block_cache=mixed),
     ]
     row.prediction_error = max(errors)
@@ -163,7 +165,7 @@ def _at_rest(
     computed, _ = sample(server, repeat_graph(row.name, COMPUTED, **options))
     graph = repeat_graph(row.name, AT_REST, settings, **options)
     again, report = sample(server, refined(graph, **refinements))
-    error, tried = off_by(again, computed), f"{' '.join(actions)} {refinements or 'all blocks'}"
+    error, tried = off_by(again, computed), f"{' '.join(actions)} {refinements or 'the default'}"
     taken = {reason.partition(" ")[0] for reason in last_reasons(report)}
     if taken != set(actions):
         row.problems.append(f"at rest, with {tried}, it was {sorted(last_reasons(report))}")

@@ -24,14 +24,15 @@ def test_widget_defaults_are_the_documented_ones(server):
 def test_default_settings_skip_work_and_stay_close(server):
     reference, _ = sample(server, demo_graph(7))
     cached, report = sample(server, demo_graph(7, fastcache=DEFAULTS))
-    shorter, _ = sample(server, demo_graph(7, steps=13))  # the same work
-    assert report["run"]["family"] == "hunyuan_video"
+    shorter, _ = sample(server, demo_graph(7, steps=round(20 * report["computed_fraction"])))
+    assert report["run"]["family"] == "hunyuan_video" and report["run"]["level"] == "model_output"
+    assert len(report["blocks"]) == 16 and report["tokens"]["grid"] == [1, 8, 8]
     assert report["run"]["sampler_evaluations"] == 20
     assert report["run"]["branches"] == ["cond", "uncond"]
-    assert report["computed_fraction"] <= 0.65
+    assert report["computed_fraction"] <= 0.6
     assert np.mean(report["computed"]) == pytest.approx(report["computed_fraction"], abs=1e-3)
     assert report["run"]["corrections"] > 0
-    assert quality(cached, reference) >= 48
+    assert quality(cached, reference) >= 45
     assert quality(cached, reference) >= quality(shorter, reference) + 6
 
 

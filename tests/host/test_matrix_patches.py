@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from demo.graphs import Graph, node
 from hosting.comfy_server import ComfyServer
 
-from .graphs import bypassed, gets_along, graph, quality, sample
+from .graphs import bypassed, gets_along, graph, quality, refined, sample, skips_and_stays_close
 
 Companion = dict[str, Any]
 
@@ -101,7 +101,9 @@ def test_a_control_that_adds_between_blocks(server, untouched, uncond_too):
     controlled = controlled_graph(uncond_too)
     reference, _ = gets_along(server, controlled, 35)
     assert quality(reference, untouched) < 40
-    _, report = sample(server, controlled)
+    blocks = refined(controlled, {"level": "stack"})
+    skips_and_stays_close(server, blocks, 35)
+    _, report = sample(server, blocks)
     assert report["run"]["level"] == "block"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -195,7 +196,17 @@ def test_a_u_net_fits_no_profile(server, folder):
         sample(server, with_profile(toy_graph("unet", {}), "demo"))
 
 
-def test_the_level_model_output_uses_no_profile(server, folder):
-    whole = refined(with_profile(graph(fastcache={}), "demo"), {"level": "model_output"})
-    _, report = sample(server, whole)
-    assert "The level model_output touches no blocks, so the profile is not used." in report["notes"]
+def test_the_level_model_output_follows_a_schedule_and_looks_at_nothing_else_of_a_profile(server, folder):
+    whole = {"level": "model_output"}
+    _, report = sample(server, refined(with_profile(graph(fastcache={}), "demo"), whole))
+    assert any(note.startswith("Nothing of the profile 'demo' is used: the rule sig") for note in report["notes"])
+    _, report = sample(server, refined(with_profile(graph(fastcache={}), "demo"), whole | {"rule": "schedule"}))
+    assert report["computed"] == MASK and report["notes"] == ["The profile 'demo' is used: its schedule."]
+
+
+def test_a_schedule_for_the_whole_model_is_followed_there(server, folder):
+    made(schedule=dataclasses.replace(made().schedule, whole=True)).save(folder / "whole.safetensors")
+    _, report = sample(server, with_profile(graph(fastcache={}), "whole"))
+    assert report["computed"] == MASK and report["run"]["level"] == "model_output"
+    _, report = sample(server, with_profile(graph(fastcache={"token_threshold": 0.02}), "whole"))
+    assert report["run"]["level"] == "block", report["notes"]

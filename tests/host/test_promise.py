@@ -19,7 +19,7 @@ def reports(server, alpha, level):
         yield sample(server, refined(graph, {"alpha": alpha, "level": level}))[1]
 
 
-@pytest.mark.parametrize(("alpha", "level"), [(0.5, "stack"), (0.2, "block"), (0.1, "stack")])
+@pytest.mark.parametrize(("alpha", "level"), [(0.5, "auto"), (0.2, "block"), (0.1, "stack")])
 def test_recomputed_blocks_were_off_by_no_more_than_promised(server, alpha, level):
     held, computed = [], []
     for report in reports(server, alpha, level):

@@ -118,10 +118,9 @@ def assert_report_is_well_formed(report: Report, widgets: dict[str, Any]) -> Non
         assert report["computed_fraction"] == 1 and report["notes"][0].startswith("Switched off")
         return
     evaluations = run["sampler_evaluations"]
-    blocks = 1 if widgets["level"] == "model_output" else 16
-    assert computed.shape == (evaluations, blocks)
+    assert computed.shape == (evaluations, 16)
     for name in ("change", "error_expected", "error_realised", "reasons"):
-        assert [len(row) for row in report[name]] == [blocks] * evaluations, name
+        assert [len(row) for row in report[name]] == [16] * evaluations, name
     assert all(0 <= reason < len(report["reason_texts"]) for row in report["reasons"] for reason in row)
     assert_fractions_agree(report, computed)
     assert_skips_are_allowed(computed, run["sigmas"], widgets)

@@ -105,6 +105,21 @@ def test_the_best_of_what_was_tried_is_taken(calibrator):
     assert done <= most == 4 + 4 * 2
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_neighbours_are_tried_of_what_was_better_the_blocks_or_the_whole_model(whole):
+    calibrator = Calibrator(2, 2.0)
+    while (trial := calibrator.next()) is not None:
+        latents, _ = sampled(
+            trial.seed, trial.config, None if trial.recorder is None else trial.profile, trial.recorder
+        )
+        if trial.recorder is None:
+            latents = calibrator.references[trial.seed] * (1.01 if trial.profile.schedule.whole == whole else 1.1)
+        calibrator.take(trial, latents)
+    masks = [known for known in calibrator._known.values() if known.mask is not None and known.errors]
+    assert calibrator.profile("toy").schedule.whole == whole
+    assert [known.whole for known in masks].count(not whole) == 1 < len(masks) - 1
+
+
 def test_a_speedup_out_of_reach_is_told(calibrator):
     assert not any("out of reach" in sentence for sentence in calibrator.summary())
     sentence = "A target_speedup of 12 is out of reach: of 16 evaluations, 2 are computed at least."
@@ -121,7 +136,7 @@ def test_what_is_never_tried_is_not_fitted(monkeypatch):
     monkeypatch.setattr(module, "fit_factors", lambda *args: fitted.append(args) or fit_factors(*args))
     calibrator = calibrated(2)
     tried = [known for known in calibrator._known.values() if known.errors]
-    assert len(fitted) == len(tried) < len(calibrator._known)
+    assert len(fitted) == len([known for known in tried if not known.whole]) and len(tried) < len(calibrator._known)
     assert f"The best of {len(tried) + 1} schedules" in calibrator.summary()[-1]  # and one over blocks
 
 

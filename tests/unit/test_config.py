@@ -12,7 +12,10 @@ from fastcache_core.config import BlockCacheConfig, FastCacheConfig, TokenSelect
         (lambda: BlockCacheConfig(threshold=math.nan), "block_threshold is nan"),
         (lambda: BlockCacheConfig(threshold="much"), "block_threshold is 'much'"),
         (lambda: BlockCacheConfig(predictor="magic"), "one of: auto, reuse, extrapolate"),
-        (lambda: BlockCacheConfig(rule="schedule", level="model_output"), "which the level model_output touches none"),
+        (
+            lambda: BlockCacheConfig(rule="sensitivity", level="model_output"),
+            "which the level model_output touches none",
+        ),
         (lambda: BlockCacheConfig(rule="magnitude", level="model_output"), "choose the level stack, or another rule"),
         (lambda: BlockCacheConfig(max_consecutive_skips=0), "max_consecutive_skips is 0"),
         (lambda: BlockCacheConfig(max_consecutive_skips=1.5), "whole number"),

@@ -1,15 +1,20 @@
 """The loop at every level, with every rule and predictor: exact where it must be, and nothing of others is touched."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastcache_core.config import PREDICTORS, PROBING, RULES
+from fastcache_core.calls import BlockCall
+from fastcache_core.config import PREDICTORS, PROBING, RULES, BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from fastcache_core.linear import PerChannel
 from fastcache_core.predictors import REUSE, Forecast
 from fastcache_core.profile import Profile
 from fastcache_core.schedule import Schedule
+from fastcache_core.sites import is_of_the_whole_model
+from fastcache_core.tokens import Span
 
 from . import toys
 from .test_engine import SIGMAS, computed, plain, sample
@@ -162,6 +167,63 @@ def test_a_model_output_is_predicted_as_one_block():
     for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
         torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
     assert run.report.notes == ["Tokens are not selected: the level model_output decides about all of them at once."]
+
+
+def test_a_call_of_several_blocks_counts_for_all_of_them():
+    blocks, states = [toys.add_sigma(1.0), toys.add_sigma(2.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, rule="interval", block_threshold=1.0, interval=2, level="model_output")
+
+    def both(streams, attending):
+        return blocks[1](blocks[0](streams, sigma, None), sigma, None)
+
+    for sigma, img in zip(SIGMAS[:-1], states, strict=True):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        everything = Span(0, img.shape[1], img.shape[1])
+        out = run.run_block(BlockCall(0, {"img": img.clone()}, ("img", everything), everything, both, more=1))["img"]
+        torch.testing.assert_close(out, plain(blocks, sigma, img))
+        run.end_evaluation()
+    report = run.report.to_json()
+    assert [row[0] for row in report["computed"]] == [row[1] for row in report["computed"]] == [1, 1, 0, 1, 0, 1, 1]
+    assert report["computed_fraction"] == pytest.approx(5 / 7, abs=1e-3)
+
+
+EVERY_OTHER = toys.every_other(["double 0"], SIGMAS)
+FOR_ALL = dataclasses.replace(EVERY_OTHER, schedule=dataclasses.replace(EVERY_OTHER.schedule, whole=True))
+
+
+@pytest.mark.parametrize(
+    ("block_cache", "profile", "whole"),
+    [
+        ({}, None, True),
+        ({"level": "stack"}, None, False),
+        ({"level": "model_output"}, None, False),  # it is not `auto`
+        ({"rule": "change"}, None, False),
+        ({"rule": "interval"}, None, False),
+        ({"predictor": "linear"}, None, False),
+        ({"predictor": "reuse"}, None, True),
+        ({"block_thresholds": "0: 0.1"}, None, False),
+        ({}, EVERY_OTHER, False),
+        ({"rule": "schedule"}, EVERY_OTHER, False),
+        ({"rule": "schedule"}, FOR_ALL, True),
+        ({"rule": "schedule", "mask": "smoothcache"}, FOR_ALL, False),
+        ({"rule": "schedule"}, None, False),
+    ],
+)
+def test_auto_is_the_whole_model_where_nothing_is_said_of_blocks_or_tokens(block_cache, profile, whole):
+    settings = BlockCacheConfig(**block_cache)
+    assert is_of_the_whole_model(FastCacheConfig(settings), profile) == whole
+    assert not is_of_the_whole_model(FastCacheConfig(settings, TokenSelectorConfig(0.1)), profile)
+
+
+def test_what_was_fitted_to_blocks_is_not_used_for_the_whole_model():
+    schedule = dataclasses.replace(EVERY_OTHER.schedule, factors=[[0.5, 0.0]] * len(SIGMAS))
+    linear = {(0, 0, "image"): PerChannel(torch.zeros(4))}
+    of_blocks = dataclasses.replace(EVERY_OTHER, schedule=schedule, linear=linear).of_the_whole_model()
+    assert of_blocks.linear == {} and of_blocks.schedule.factors is None
+    assert of_blocks.schedule.computed == schedule.computed
+    factors = dataclasses.replace(schedule, whole=True)
+    assert dataclasses.replace(EVERY_OTHER, schedule=factors).of_the_whole_model().schedule == factors
 
 
 @pytest.mark.parametrize("thresholds", [(0.5, 0.0), (0.0, 2e-4), (0.0005, 2e-4), (0.0, 1e-9)])

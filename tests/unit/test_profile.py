@@ -107,7 +107,8 @@ def profiles(draw):
     sigmas, rows = [sigma for sigma, _ in evaluations], [row for _, row in evaluations]
     pair = st.lists(st.floats(-8, 8), min_size=2, max_size=2)
     factors = draw(st.none() | st.lists(pair, min_size=len(rows), max_size=len(rows)))
-    schedule = Schedule(sigmas, rows, factors)
+    whole = draw(st.booleans()) and all(len(set(row)) == 1 for row in rows)
+    schedule = Schedule(sigmas, rows, factors, whole)
     along = st.lists(st.floats(0, 9), min_size=len(rows), max_size=len(rows))
     curves = Curves(sigmas, draw(st.dictionaries(NAMES, along, max_size=2)), {"polynomial": [1.0, 0.5]})
     changes = torch.rand(len(blocks), len(rows), 2)
@@ -138,7 +139,7 @@ def test_the_file_is_what_the_module_says(tmp_path):
     assert header["schema"] == "fastcache.profile/1"
     assert header["linear"] == {"1-1.img": "per_channel", "0-2.img": "low_rank", "0-1.txt": "full"}
     rows, factors = [[1, 1, 1], [0, 0, 1]], [[0.0, 0.0], [0.75, 0.5]]
-    assert header["schedule"] == {"sigmas": [1.0, 0.5], "computed": rows, "factors": factors}
+    assert header["schedule"] == {"sigmas": [1.0, 0.5], "computed": rows, "factors": factors, "whole": False}
     polynomial = {"polynomial": [2.0, 0.0, 1.0]}
     assert header["curves"] == {"sigmas": [1.0, 0.5], "values": {"ratio": [1.0, 0.9]}, "coefficients": polynomial}
     maps = ["linear.0-1.txt.matrix", "linear.0-2.img.down", "linear.0-2.img.up", "linear.1-1.img.scale"]
@@ -276,6 +277,14 @@ ONES = PerChannel(torch.ones(2))
         ({"schedule": Schedule([math.nan], [[1, 1, 1]])}, "sigmas are [nan], but they must be a list of numbers from"),
         ({"schedule": Schedule([-1.0], [[1, 1, 1]])}, "sigmas are [-1.0]"),
         ({"schedule": Schedule(None, [[1, 1, 1]])}, "sigmas are None"),
+        (
+            {"schedule": Schedule([1.0], [[1, 1, 1]], whole=1)},
+            "The schedule's whole is 1, but it must be true or false",
+        ),
+        (
+            {"schedule": Schedule([1.0], [[1, 1, 0]], whole=True)},
+            "but it computes some blocks where it predicts others",
+        ),
         ({"block_thresholds": 0.1}, "The block_thresholds are 0.1, but they must be text"),
     ],
 )
@@ -317,7 +326,7 @@ def path(tmp_path):
         (
             "schedule",
             {"sigmas": [1.0]},
-            "The schedule is {'sigmas': [1.0]}, but it must have sigmas, computed, factors",
+            "The schedule is {'sigmas': [1.0]}, but it must have sigmas, computed, and nothing else but factors, whole",
         ),
         ("schedule", {"sigmas": [math.nan], "computed": [[1, 1, 1]], "factors": None}, "sigmas are [nan]"),
         ("schedule", {"sigmas": [1.0], "computed": [[1]], "factors": None}, "Evaluation 0 of the schedule is [1]"),
@@ -333,7 +342,11 @@ def path(tmp_path):
         ),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": 1.0}}, "The coefficients 'a' are 1.0, but"),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": []}}, "The coefficients 'a' are [], but"),
-        ("curves", {"sigmas": []}, "The curves is {'sigmas': []}, but it must have sigmas, values, coefficients"),
+        (
+            "curves",
+            {"values": {}},
+            "The curves is {'values': {}}, but it must have sigmas, and nothing else but values",
+        ),
         ("curves", {"sigmas": [], "values": {}, "coefficients": {}}, "sigmas are [], but they must be a list"),
         ("curves", {"sigmas": [1.0], "values": {"a": []}, "coefficients": {}}, "The curve 'a' is [], but it must have"),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": ["x"]}}, "coefficients have a = ['x']"),
