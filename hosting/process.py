@@ -68,6 +68,13 @@ class ComfyProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        self.check_alive()
+        assert self._process is not None
+        return self._process.pid
+
     def command(self) -> list[str]:
         """The command line. The database goes to the base directory: a checkout that is not ours stays as it is."""
         database = (self.base / "user" / "comfyui.db").resolve().as_posix()
