@@ -3,7 +3,9 @@
     python3 dev.py setup                  download ComfyUI and what it needs into .dev/
     python3 dev.py demo                   run the demo in a real ComfyUI
     python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
-    python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest
+    python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest.
+                                          On all cores at once, then those that measure time, alone; in one process if
+                                          the rest says what (-m, a name with ::) or on how many (-n)
     python3 dev.py bench [--quick] [...]  measure every method on the demo's models; --help tells what can be chosen
     python3 dev.py conformance [JSON ...] try every model family; JSON: out/conformance.json of other ComfyUI versions
 
@@ -28,6 +30,8 @@ ROOT = Path(__file__).resolve().parent
 STATE = ROOT / ".dev"
 BASE = STATE / "base"
 SUITES = ("unit", "host", "browser")
+MOST_WORKERS = 4  # each may start two ComfyUIs and a browser, 2 to 4 GB together
+NO_TESTS = 5  # pytest's exit code when nothing was selected
 
 
 def ensure(browser: bool = False) -> Installation:
@@ -126,15 +130,45 @@ def take_port(arguments: list[str]) -> tuple[int, list[str]]:
     return int(value), arguments[:at] + arguments[at + 2 :]
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shared_out(count: int) -> tuple[int, dict[str, str]]:
+    """How many processes run tests on `count` cores, and the variables that give each its part of their threads."""
+    workers = min(count, MOST_WORKERS)
+    return workers, dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(count // workers))
+
+
+def chooses(argument: str) -> bool:
+    """Whether an argument for pytest says itself which tests run, or in how many processes."""
+    return argument.startswith(("-n", "-m", "--numprocesses")) or "::" in argument or argument in ("no:xdist", "--pdb")
+
+
 def test(arguments: list[str]) -> int:
-    """Run pytest on one suite or on all of them."""
+    """Run pytest on one suite or on all of them: first all that can share the machine, then what measures time."""
     suite, rest = (arguments[0], arguments[1:]) if arguments and arguments[0] in SUITES else ("", arguments)
     browser = suite in ("", "browser")
     installation = ensure(browser)
     variables = environment(installation)
     if browser:
         variables |= {"FASTCACHE_CHROMIUM": chromium(), "FASTCACHE_FRONTEND": str(installation.frontend)}
-    return run([str(installation.python), "-m", "pytest", f"tests/{suite}".rstrip("/"), *rest], variables)
+    command = [str(installation.python), "-m", "pytest"]
+    command += rest if any("::" in argument for argument in rest) else [f"tests/{suite}".rstrip("/"), *rest]
+    if any(map(chooses, rest)):
+        return run(command, variables)
+    workers, threads = shared_out(cores())
+    spread = ["-n", str(workers), "--dist", "loadfile"]
+    return outcome(
+        run([*command, "-m", "not alone", *spread], variables | threads), run([*command, "-m", "alone"], variables)
+    )
+
+
+def outcome(*codes: int) -> int:
+    """The exit code of several runs of pytest: a failed one's, and no failure is that one of them had no tests."""
+    ran = [code for code in codes if code != NO_TESTS]
+    return next((code for code in ran if code), 0) if ran else NO_TESTS
 
 
 COMMANDS = {"setup": setup, "demo": demo, "serve": serve, "test": test, "bench": bench, "conformance": conformance}

@@ -24,10 +24,18 @@ class ComfyError(RuntimeError):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of 127.0.0.1 that nobody else is given for the next minute, in which it can be listened on.
+
+    Several test processes start a ComfyUI at once. A connection that has just been closed keeps the system from giving
+    its port away, and SO_REUSEADDR, with which servers listen, from refusing it to who asks for it by number.
+    """
+    with socket.socket() as listening, socket.socket() as visitor:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        visitor.connect(listening.getsockname())
+        listening.accept()[0].close()  # by the server's side first: that is the side which remembers
+        return listening.getsockname()[1]
 
 
 def is_free(port: int) -> bool:
@@ -59,6 +67,13 @@ class ComfyProcess:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The number of the running process."""
+        self.check_alive()
+        assert self._process is not None
+        return self._process.pid
 
     def command(self) -> list[str]:
         """The command line. The database goes to the base directory: a checkout that is not ours stays as it is."""

@@ -154,6 +154,7 @@ def cost(server, first_seed: int) -> float:
     return median(longer)
 
 
+@pytest.mark.alone
 def test_looking_costs_at_most_one_percent_of_the_run(server):
     seconds(server, 0, False)  # loads the model
     medians = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 
 import numpy as np
+import psutil
 import pytest
 
 from demo.graphs import Graph, node
@@ -15,8 +16,9 @@ from hosting.comfy_server import ComfyServer
 from .graphs import DEFAULTS, toy_graph
 
 EVERYTHING = {"block_threshold": 1e-6, "token_threshold": 1e-9}  # both on, neither ever skips
-PAIRS, FEW_PAIRS, ATTEMPTS = 5, 3, 3
+PAIRS, ATTEMPTS = 5, 3
 STEPS = 20
+pytestmark = pytest.mark.alone
 
 
 def run(server, family: str, seed: int, fastcache: dict | None) -> tuple[float, float]:
@@ -71,24 +73,33 @@ def followed(server: ComfyServer, work: float) -> Graph:
     return graph
 
 
-def seconds_and_report(server: ComfyServer, graph: Graph, seed: int) -> tuple[float, dict | None]:
+def seconds_and_report(server: ComfyServer, graph: Graph, seed: int) -> tuple[np.ndarray, dict | None]:
+    """Seconds of the sampler's node by the clock, and of the whole graph on ComfyUI's cores."""
     graph["sample"]["inputs"]["seed"] = seed
     graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix="speed")
+    before = on_cores(server)
     prompt = server.queue(graph)
     told = server.wait(prompt)["outputs"].get("preview", {}).get("fastcache_report", [None])
-    return server.node_seconds(prompt, "sample"), told[0]
+    return np.array([server.node_seconds(prompt, "sample"), on_cores(server) - before]), told[0]
 
 
-def achieved(server: ComfyServer, graph: Graph, work: float, first_seed: int) -> float:
-    """Median over pairs, of which each is first in turn: the speed-up, as a part of one over the work."""
+def on_cores(server: ComfyServer) -> float:
+    """Seconds that ComfyUI has kept cores busy."""
+    times = psutil.Process(server.process.pid).cpu_times()
+    return times.user + times.system
+
+
+def achieved(server: ComfyServer, graph: Graph, work: float, first_seed: int) -> list[float]:
+    """Medians over pairs, of which each is first in turn: the speed-up, as a part of one over the work. By the clock,
+    and by the cores' time, which tells whether other programs had a part in it."""
     plain, parts = toy_graph("flux_deep", steps=STEPS, cfg=1.0, batch=1), []
-    for seed in range(first_seed, first_seed + FEW_PAIRS):
+    for seed in range(first_seed, first_seed + PAIRS):
         taken = {}
         for cached in (False, True) if seed % 2 else (True, False):
             taken[cached], report = seconds_and_report(server, graph if cached else plain, seed)
             assert report is None or report["computed_fraction"] == work, report["notes"]
         parts.append(taken[False] / taken[True] * work)
-    return median(parts)
+    return np.median(parts, axis=0).round(3).tolist()
 
 
 @pytest.mark.parametrize("work", [0.5, 0.35])
@@ -96,7 +107,7 @@ def test_a_run_is_faster_by_at_least_92_percent_of_what_is_not_computed(server, 
     """The speed-up, as a part of the ideal one over the work that is computed."""
     graph, parts = followed(server, work), []
     for attempt in range(ATTEMPTS):
-        parts.append(achieved(server, graph, work, 1 + attempt * FEW_PAIRS))
-        if parts[-1] >= 0.92:
+        parts.append(achieved(server, graph, work, 1 + attempt * PAIRS))
+        if parts[-1][0] >= 0.92:
             return
-    pytest.fail(f"achieved over ideal, per attempt: {parts}")
+    pytest.fail(f"achieved over ideal by the clock, and by the cores' time, per attempt: {parts}")

@@ -23,6 +23,7 @@ def wide_block(seed: int) -> toys.Block:
     return block
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("level", ["block", "stack"])
 def test_a_predicted_block_costs_at_most_a_twentieth_of_a_computed_one(level):
     blocks = [wide_block(seed) for seed in range(DEPTH)]

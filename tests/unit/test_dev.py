@@ -276,3 +276,46 @@ def test_bench_runs_without_what_could_not_be_installed(
     assert dev.bench(["--quick"]) == 0
     assert ran[0][0][1:] == ["-m", "benchmarks", "--quick"] and ran[0][1]["FASTCACHE_LPIPS"] == str(installation.lpips)
     assert "Step 1 of 2 failed.\nWithout it the benchmark runs as well" in capsys.readouterr().err
+
+
+@pytest.fixture
+def pytest_runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
+    """What dev.py has pytest do, on four cores: the arguments after pytest's name, and the variables."""
+    ran: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(dev, "ensure", lambda browser: installation)
+    monkeypatch.setattr(dev, "cores", lambda: 4)
+    monkeypatch.setattr(dev, "run", lambda command, variables: ran.append((command[3:], variables)) or 0)
+    return ran
+
+
+def test_tests_share_the_machine_but_for_those_that_measure_time(pytest_runs: list) -> None:
+    assert dev.test(["unit", "-k", "live"]) == 0
+    (shared, variables), (alone, others) = pytest_runs
+    assert shared == ["tests/unit", "-k", "live", "-m", "not alone", "-n", "4", "--dist", "loadfile"]
+    assert alone == ["tests/unit", "-k", "live", "-m", "alone"]
+    assert variables == others | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert "OMP_NUM_THREADS" not in others
+
+
+@pytest.mark.parametrize("choice", [["-n", "2"], ["-m", "alone"], ["-p", "no:xdist"], ["--pdb"]])
+def test_who_chooses_gets_one_run_as_told(pytest_runs: list, choice: list[str]) -> None:
+    assert dev.test(["host", *choice]) == 0
+    assert [command for command, _ in pytest_runs] == [["tests/host", *choice]]
+
+
+def test_a_named_test_runs_by_itself(pytest_runs: list) -> None:
+    name = "tests/unit/test_cost.py::test_a_predicted_block_costs_at_most_a_twentieth_of_a_computed_one"
+    assert dev.test(["unit", name]) == 0
+    assert [command for command, _ in pytest_runs] == [[name]]
+
+
+@pytest.mark.parametrize(("codes", "code"), [((0, 0), 0), ((1, 0), 1), ((0, 1), 1), ((5, 0), 0), ((0, 5), 0),
+                                             ((5, 5), 5), ((1, 5), 1), ((5, 2), 2)])  # fmt: skip
+def test_either_run_may_fail_and_only_one_may_be_empty(codes: tuple[int, int], code: int) -> None:
+    assert dev.outcome(*codes) == code
+
+
+@pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, "1"), (2, 2, "1"), (6, 4, "1"), (16, 4, "4")])
+def test_workers_and_their_threads_take_the_cores_there_are(cores: int, workers: int, threads: str) -> None:
+    assert dev.shared_out(cores) == (workers, {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -64,5 +65,12 @@ def test_silent_start_ends_after_the_timeout(tmp_path: Path) -> None:
         server.check_alive()
 
 
-def test_free_port_is_free() -> None:
-    assert is_free(free_port())
+def test_free_port_is_free_and_given_to_nobody_else() -> None:
+    ports = [free_port() for _ in range(100)]
+    assert all(map(is_free, ports))
+    assert len({*ports}) == 100
+
+
+def test_free_port_can_be_listened_on() -> None:
+    with HTTPServer(("127.0.0.1", port := free_port()), BaseHTTPRequestHandler):
+        assert not is_free(port)

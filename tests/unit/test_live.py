@@ -208,6 +208,7 @@ def test_without_viewers_there_is_no_thread() -> None:
     assert preview.thread is None and viewers.messages == []
 
 
+@pytest.mark.alone
 def test_a_viewer_that_cannot_keep_up_misses_evaluations_and_delays_nothing() -> None:
     viewers = Viewers()
     viewers.wait.clear()

@@ -20,9 +20,9 @@ from .toys import TOYS, Toy
 FLUX, LUMINA = TOYS["flux"], TOYS["lumina"]
 WIDE = {
     "flux_wide": dataclasses.replace(FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16}),
-    # Deep enough for blocks to outweigh what is around them.
+    # Deep enough for blocks to outweigh what is around them, also on several cores, which help the blocks alone.
     "flux_deep": dataclasses.replace(
-        FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16, "depth": 3, "depth_single_blocks": 6}
+        FLUX, unet=FLUX.unet | {"hidden_size": 512, "num_heads": 16, "depth": 6, "depth_single_blocks": 12}
     ),
     "lumina_wide": dataclasses.replace(LUMINA, unet=LUMINA.unet | {"dim": 512, "n_heads": 16, "n_kv_heads": 16}),
 }
