@@ -135,10 +135,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def shared_out(count: int) -> tuple[int, dict[str, str]]:
-    """How many processes run tests on `count` cores, and the variables that give each its part of their threads."""
-    workers = min(count, MOST_WORKERS)
-    return workers, dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(count // workers))
+def threads(count: int) -> dict[str, str]:
+    """The variables that let a process compute on `count` threads."""
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
 
 
 def chooses(argument: str) -> bool:
@@ -158,10 +157,14 @@ def test(arguments: list[str]) -> int:
     command += rest if any("::" in argument for argument in rest) else [f"tests/{suite}".rstrip("/"), *rest]
     if any(map(chooses, rest)):
         return run(command, variables)
-    workers, threads = shared_out(cores())
+    count = cores()
+    workers = min(count, MOST_WORKERS)
     spread = ["-n", str(workers), "--dist", "loadfile"]
+    # With a thread on every core, all of them wait for the one whose core does something else for a moment.
+    spared = max(1, count - 1)
     return outcome(
-        run([*command, "-m", "not alone", *spread], variables | threads), run([*command, "-m", "alone"], variables)
+        run([*command, "-m", "not alone", *spread], variables | threads(count // workers)),
+        run([*command, "-m", "alone"], variables | threads(spared)),
     )
 
 

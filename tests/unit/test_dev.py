@@ -282,7 +282,6 @@ def test_bench_runs_without_what_could_not_be_installed(
 def pytest_runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], dict[str, str]]]:
     """What dev.py has pytest do, on four cores: the arguments after pytest's name, and the variables."""
     ran: list[tuple[list[str], dict[str, str]]] = []
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(dev, "ensure", lambda browser: installation)
     monkeypatch.setattr(dev, "cores", lambda: 4)
     monkeypatch.setattr(dev, "run", lambda command, variables: ran.append((command[3:], variables)) or 0)
@@ -291,11 +290,9 @@ def pytest_runs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_tests_share_the_machine_but_for_those_that_measure_time(pytest_runs: list) -> None:
     assert dev.test(["unit", "-k", "live"]) == 0
-    (shared, variables), (alone, others) = pytest_runs
+    (shared, _), (alone, _) = pytest_runs
     assert shared == ["tests/unit", "-k", "live", "-m", "not alone", "-n", "4", "--dist", "loadfile"]
     assert alone == ["tests/unit", "-k", "live", "-m", "alone"]
-    assert variables == others | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    assert "OMP_NUM_THREADS" not in others
 
 
 @pytest.mark.parametrize("choice", [["-n", "2"], ["-m", "alone"], ["-p", "no:xdist"], ["--pdb"]])
@@ -316,6 +313,13 @@ def test_either_run_may_fail_and_only_one_may_be_empty(codes: tuple[int, int], c
     assert dev.outcome(*codes) == code
 
 
-@pytest.mark.parametrize(("cores", "workers", "threads"), [(1, 1, "1"), (2, 2, "1"), (6, 4, "1"), (16, 4, "4")])
-def test_workers_and_their_threads_take_the_cores_there_are(cores: int, workers: int, threads: str) -> None:
-    assert dev.shared_out(cores) == (workers, {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads})
+@pytest.mark.parametrize(("cores", "workers", "threads", "alone"), [(1, 1, 1, 1), (2, 2, 1, 1), (16, 4, 4, 15)])
+def test_workers_and_their_threads_take_the_cores_there_are(
+    pytest_runs: list, monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, threads: int, alone: int
+) -> None:
+    monkeypatch.setattr(dev, "cores", lambda: cores)
+    assert dev.test(["unit"]) == 0
+    (command, shared), (_, spared) = pytest_runs
+    assert command[command.index("-n") + 1] == str(workers)
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        assert (shared[variable], spared[variable]) == (str(threads), str(alone))
