@@ -178,7 +178,7 @@ class TokenSelectorConfig:
         fraction of the tokens' mean squared norm. Higher is faster and less faithful; 0 switches the selector off.
     threshold_curve: as in the block cache.
     min_active, max_active: bounds on the active fraction of tokens.
-    refresh_interval: a token is computed again after at most this many evaluations.
+    refresh_interval: a token rests for at most this many evaluations in a row.
     choose: `saliency`, by the threshold; `clusters`: one token of each of so many groups of alike states, all once one
         is due for refresh (ClusCa); `round_robin`: one token in refresh_interval, in turns (TokenCache). The last two
         only ask whether the threshold is 0.
