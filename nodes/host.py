@@ -118,10 +118,10 @@ class Sampling:
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         guider, begun = executor.class_obj, time.perf_counter()
         noise, sigmas = kwargs.get("noise", *args[:1]), kwargs.get("sigmas", *args[3:4])
-        session = self._open(guider, getattr(noise, "shape", ()), sigmas.tolist())
+        sampler = kwargs.get("sampler", *args[2:3])
+        session = self._open(guider, getattr(noise, "shape", ()), sampler, sigmas.tolist())
         original = guider.model_options
         if isinstance(session, Session):
-            sampler = kwargs.get("sampler", *args[2:3])
             session.tell_of_profile(sampler)
             session.heed(sampler)
             session.show_to(audience_of(self.node))
@@ -149,7 +149,7 @@ class Sampling:
         except Exception:  # a report must not cost the image
             log.exception("FastCache: the run is over, but its report could not be written.")
 
-    def _open(self, guider: Any, shape: Sequence[int], sigmas: list[float]) -> Session | Report:
+    def _open(self, guider: Any, shape: Sequence[int], sampler: Any, sigmas: list[float]) -> Session | Report:
         """A session for latents of this shape, or the report that says why this run is left alone."""
         model = guider.model_patcher.model.diffusion_model
         family = blocks_of(model)
@@ -162,7 +162,9 @@ class Sampling:
                 "of its weights. It runs without FastCache."
             )
         if reason is None:
-            return Session(self.config, family, guider, tuple(shape), sigmas, self.profile, self.recorder)
+            whole = is_of_the_whole_model(self.config, self.profile) and not may_add_noise(sampler)
+            config = at_level(self.config, MODEL_OUTPUT) if whole else self.config
+            return Session(config, family, guider, tuple(shape), sigmas, self.profile, self.recorder)
         report = Report(run=self.config.describe() | describe(family, self.profile))
         report.note(reason)
         return report
@@ -172,6 +174,11 @@ def describe(family: Family | None, profile: Profile | None) -> dict[str, Any]:
     """What a report says of the model, and of what was learned about it."""
     made_for = None if profile is None else dict(profile.made_for)
     return {"family": family and family.name, "route": family and family.route, "profile": made_for}
+
+
+def at_level(config: FastCacheConfig, level: str) -> FastCacheConfig:
+    """The same settings at another level."""
+    return dataclasses.replace(config, block_cache=dataclasses.replace(config.block_cache, level=level))
 
 
 def reach_of(level: str, family: Family | None, model: Any) -> tuple[str, list[str], list[tuple[int, int]]]:
@@ -211,10 +218,8 @@ class Session:
         patcher = guider.model_patcher
         self.family, self.model = family, patcher.model.diffusion_model
         wanted = config.block_cache.level
-        if is_of_the_whole_model(config, profile):
-            wanted = MODEL_OUTPUT
         level, names, lists = reach_of(wanted, family, self.model)
-        config = dataclasses.replace(config, block_cache=dataclasses.replace(config.block_cache, level=level))
+        config = at_level(config, level)
         whole, apart = level == MODEL_OUTPUT, level == SUBLAYER
         controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
         offload = patcher.offload_device if config.cache_device == "offload" else None
@@ -412,6 +417,13 @@ def compiled_parts(wrappers: Sequence[Callable]) -> set[str]:
 def freeze(value: Any) -> Hashable:
     """Nested lists as nested tuples, which can be keys."""
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
+
+
+def may_add_noise(sampler: Any) -> bool:
+    """Whether a sampler's steps may add noise. Nobody can foresee the derivative then, of which noise is a part; what
+    blocks add to the state, they can."""
+    function = getattr(sampler, "sampler_function", None)
+    return function is not None and "noise_sampler" in inspect.signature(function).parameters
 
 
 def is_sampler(sampler: Any, name: Any) -> bool:

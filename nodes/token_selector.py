@@ -57,7 +57,8 @@ class FastCacheTokenSelector(io.ComfyNode):
                     default=DEFAULTS.refresh_interval,
                     min=1,
                     max=1000,
-                    tooltip="A token rests for at most so many evaluations in a row. 1: every other one at most; higher: faster.",
+                    tooltip="A token rests for at most so many evaluations in a row. 1: every other one at most; "
+                    "higher: faster.",
                 ),
                 io.Combo.Input(
                     "context",

@@ -9,7 +9,7 @@ from demo.graphs import demo_graph, node
 from .graphs import DEFAULTS, quality, refined, sample
 
 SEEDS = (911, 912)
-THRESHOLD = 0.3  # half of the work, about
+THRESHOLD = 0.14  # half of the work, about
 AHEAD = 1.0  # dB, at least
 # strength: at which each computes at least as much as the default here, so that it has the advantage.
 RIVALS = {"DiCache": 0.25, "EasyCache": 0.05, "First-Block Cache": 0.15, "FORA": 2, "TaylorSeer": 2}

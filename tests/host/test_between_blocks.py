@@ -12,6 +12,7 @@ from demo.graphs import Graph, node
 from .conformance import AT_REST, COMPUTED, EXACT, off_by, repeat_graph
 from .graphs import refined, sample, toy_graph
 
+ALL_BLOCKS = {"level": "stack", "threshold": 10.0}
 WIDTHS = {"flux": 64, "chroma": 64, "qwen_image": 64, "mage_flow": 64, "sd3": 128}
 HOOKED_LATER = ("z_image",)  # older versions of ComfyUI call no hooks there
 
@@ -55,13 +56,13 @@ def test_additions_between_blocks_are_computed(server, missing, addition, family
     if family in HOOKED_LATER and np.array_equal(reference, plain):
         pytest.skip("this ComfyUI calls no hooks there")
     assert off_by(reference, plain) > 0.01  # it matters
-    idle, _ = sample(server, addition(toy_graph(family, {"block_threshold": 1e-6}), family))
+    idle, _ = sample(server, refined(addition(toy_graph(family, {}), family), ALL_BLOCKS | {"threshold": 1e-6}))
     assert np.array_equal(idle, reference)
-    _, report = sample(server, addition(toy_graph(family, {"block_threshold": 10.0}), family))
+    _, report = sample(server, refined(addition(toy_graph(family, {}), family), ALL_BLOCKS))
     assert report["computed_fraction"] < 0.8, report["notes"]
     assert report["run"]["level"] == "block"
     computed, _ = sample(server, addition(repeat_graph(family, COMPUTED), family))
-    again, report = sample(server, addition(repeat_graph(family, AT_REST, {"block_threshold": 10.0}), family))
+    again, report = sample(server, refined(addition(repeat_graph(family, AT_REST, {}), family), ALL_BLOCKS))
     assert max(report["computed"][-1]) == 0
     assert off_by(again, computed) <= EXACT
 
@@ -90,7 +91,7 @@ def in_parts(graph: Graph, what: str) -> Graph:
 @pytest.mark.parametrize("family", ["flux", "cosmos_predict2"])
 def test_a_model_that_is_run_again_on_parts_of_a_batch_is_left_alone_there(server, family):
     reference, _ = sample(server, in_parts(toy_graph(family), "model"))
-    cached, report = sample(server, in_parts(toy_graph(family, {"block_threshold": 10.0}), "model"))
+    cached, report = sample(server, refined(in_parts(toy_graph(family, {}), "model"), ALL_BLOCKS))
     assert report["computed_fraction"] < 0.8, report["notes"]
     assert np.array_equal(cached, reference)
     assert any("see 1 rows of a batch of 4; they are left alone" in note for note in report["notes"])

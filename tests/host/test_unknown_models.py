@@ -30,6 +30,7 @@ def unknown_graph(kind: str, fastcache: dict | None = None, evaluations: int | N
     return built | {"toy": node("FastCacheToyUnknownModel", kind=kind)}
 
 
+ALL_BLOCKS = {"level": "stack", "threshold": 10.0}
 MADE_OUT = {"one stream": 5, "two streams": 5, "in place": 5, "tupled": 5, "on a grid": 5, "two lists": 11}
 
 
@@ -40,15 +41,15 @@ def test_blocks_of_an_unknown_transformer_are_made_out_and_predicted(server, kin
     assert np.array_equal(idle, reference)
     assert len(report["blocks"]) == MADE_OUT[kind] and report["run"]["family"] == "unknown"
     assert "UnknownDiT: unknown family, block cache only." in report["notes"]
-    _, report = sample(server, unknown_graph(kind, {"block_threshold": 10.0}))
+    _, report = sample(server, refined(unknown_graph(kind, {}), ALL_BLOCKS))
     assert report["computed_fraction"] < 0.7, report["notes"]
     computed, _ = sample(server, unknown_graph(kind, evaluations=COMPUTED))
-    again, report = sample(server, unknown_graph(kind, {"block_threshold": 10.0}, evaluations=AT_REST))
+    again, report = sample(server, refined(unknown_graph(kind, {}, evaluations=AT_REST), ALL_BLOCKS))
     assert max(report["computed"][-1]) == 0
     assert off_by(again, computed) <= EXACT
 
 
-@pytest.mark.parametrize("level", ["block", "span"])
+@pytest.mark.parametrize("level", ["block", "span", "model_output"])
 def test_blocks_of_an_unknown_transformer_are_predicted_at_every_level(server, level):
     computed, _ = sample(server, unknown_graph("two lists", evaluations=COMPUTED))
     graph = unknown_graph("two lists", {}, evaluations=AT_REST)
@@ -60,7 +61,9 @@ def test_blocks_of_an_unknown_transformer_are_predicted_at_every_level(server, l
 @pytest.mark.parametrize("kind", ["growing", "packed"])
 def test_blocks_that_change_the_shape_of_what_they_are_given_are_left_alone(server, kind):
     reference, _ = sample(server, unknown_graph(kind))
-    latents, report = sample(server, unknown_graph(kind, {"block_threshold": 10.0}))
+    _, report = sample(server, unknown_graph(kind, {"block_threshold": 10.0}))
+    assert report["computed_fraction"] < 0.7  # the whole model is what is predicted
+    latents, report = sample(server, refined(unknown_graph(kind, {}), ALL_BLOCKS))
     assert np.array_equal(latents, reference)
     sentence = "The blocks in stages.main do not return what they are given in its shape; they are left alone."
     assert sentence in report["notes"]

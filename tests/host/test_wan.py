@@ -16,7 +16,7 @@ ADDING = ["wan21_vace", "wan22_s2v", "wan22_animate", "wan22_dancer"]
 def test_where_something_is_added_between_blocks_they_are_predicted_one_by_one(server, missing, name):
     if name in missing:
         pytest.skip(missing[name])
-    _, report = sample(server, toy_graph(name, {"block_threshold": 0.1}, references=True))
+    _, report = sample(server, refined(toy_graph(name, {}, references=True), {"level": "stack"}))
     assert "Blocks are predicted one by one: something adds to the hidden state between blocks." in report["notes"]
 
 
