@@ -59,9 +59,9 @@ def test_ten_other_thresholds_are_told_as_the_engine_decides(preview: PreviewPag
     outcomes = []
     for threshold in (0.0, 0.01, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.6, 2.0):
         told, engine = preview.what_if(report, "block", threshold), replay(report, threshold)
-        assert [pytest.approx(row) for row in told["computed"]] == engine.computed, threshold
+        assert told["computed"] == engine.computed, threshold
         assert told["computedFraction"] == pytest.approx(engine.computed_fraction)
-        outcomes.append(engine.computed_fraction)
+        outcomes.append(round(engine.computed_fraction, 9))
     assert outcomes == sorted(outcomes, reverse=True) and len(set(outcomes)) > 5
 
 
