@@ -78,7 +78,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     tooltip="What is predicted at once. model_output: the whole model, for any model, least memory. "
                     "stack: all blocks. span: a quarter of a list of blocks. block: each by itself. sublayer: "
                     "attention and MLP of each block, before their gate, where they can be reached; most memory. auto: "
-                    "model_output; stack or block with a profile, selected tokens, or settings about blocks.",
+                    "model_output; stack or block with samplers that add noise, selected tokens, a profile or settings "
+                    "of blocks.",
                 ),
                 io.String.Input(
                     "block_thresholds",

@@ -104,6 +104,15 @@ def test_samplers_that_add_noise_skip_less_and_stay_close(server, sampler):
         assert report["notes"][0].startswith("Nothing was skipped; smallest expected error seen")
 
 
+@pytest.mark.parametrize(
+    ("sampler", "level"),
+    [("euler", "model_output"), ("dpmpp_2m", "model_output"), ("euler_ancestral", "stack"), ("lcm", "stack")],
+)
+def test_the_level_by_default_is_the_whole_model_unless_the_sampler_adds_noise(server, sampler, level):
+    _, report = sample(server, graph(fastcache={}, sampler_name=sampler, steps=10))
+    assert report["run"]["level"] == level
+
+
 def require_sampler(server: ComfyServer, sampler: str) -> None:
     if sampler not in server.object_info()["KSampler"]["input"]["required"]["sampler_name"][0]:
         pytest.skip(f"this ComfyUI has no sampler {sampler}")
