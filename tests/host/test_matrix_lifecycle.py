@@ -11,7 +11,7 @@ from demo.graphs import Graph, node
 from hosting.comfy_server import ComfyServer
 from hosting.process import ComfyError
 
-from .graphs import PROMPTS, afresh, bypassed, graph, quality, sample, sample_all
+from .graphs import PROMPTS, afresh, bypassed, forget, graph, quality, sample, sample_all
 
 
 def sized(first: Graph, width: int, height: int, images: int) -> Graph:
@@ -130,10 +130,12 @@ SETTINGS = [
 
 
 def test_ten_runs_leave_no_tensors_behind(server):
+    forget(server)  # what other tests' graphs put out
     living_tensors(server, 100)
     before = living_tensors(server, 101)
     for i in range(10):
         _, report = sample(server, graph(seed=200 + i, fastcache=SETTINGS[i % len(SETTINGS)], steps=10))
         assert report["cache_bytes_peak"] > 0
     living_tensors(server, 102)  # ComfyUI may still hold what the last prompt's nodes put out
-    assert living_tensors(server, 103) == before
+    after = living_tensors(server, 103)
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)  # it may drop its own
