@@ -25,7 +25,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -167,7 +167,7 @@ class Profile:
             _check_entries("entries", ENTRIES, set(header))
             learned = {
                 "linear": _read_maps(file, header["linear"]),
-                "schedule": _read_part("schedule", Schedule, header["schedule"]),
+                "schedule": _read_part("schedule", Schedule, header["schedule"], whole=False),
                 "curves": _read_part("curves", Curves, header["curves"]),
                 **{name: _read_tensor(file, name) for name in TABLES if name in file.keys()},  # noqa: SIM118
             }
@@ -382,16 +382,17 @@ def _check_entries(what: str, expected: set[str], found: set[str]) -> None:
         raise ProfileError(f"The {what} {short(unknown)} do not belong to a profile.")
 
 
-def _read_part(what: str, kind: type, found: Any) -> Any:
-    """A dataclass from its entries, or None where there is none; the dataclass does not check them."""
+def _read_part(what: str, kind: type, found: Any, **later: Any) -> Any:
+    """A dataclass from its entries, or None where there is none; the dataclass does not check them.
+
+    later: entries that older files do not have, and what stands for them.
+    """
     if found is None:
         return None
     names = [part.name for part in fields(kind)]
-    needed = [part.name for part in fields(kind) if part.default is MISSING and part.default_factory is MISSING]
-    if not isinstance(found, dict) or not set(needed) <= set(found) <= set(names):
-        more = ", ".join(name for name in names if name not in needed)
-        may = f", and nothing else but {more}" if more else ""
-        raise ProfileError(f"The {what} is {short(found)}, but it must have {', '.join(needed)}{may}.")
+    if not isinstance(found, dict) or set(later | found) != set(names):
+        raise ProfileError(f"The {what} is {short(found)}, but it must have {', '.join(names)}.")
+    found = later | found
     return kind(**found)
 
 

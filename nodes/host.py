@@ -39,7 +39,7 @@ from ..fastcache_core.tokens import Span
 from .audience import Audience, audience_of
 from .blocks import Blocks, blocks_of
 from .fit import use_of, used_otherwise
-from .latents import as_latents, as_tokens, patch_of, places
+from .latents import as_latents, as_tokens, grid_of, patch_of
 from .live import LivePreview
 from .sublayers import Sublayers
 
@@ -365,8 +365,7 @@ class Session:
         patch = patch_of(self.model, tuple(x.shape))
         tokens = as_tokens(x, patch)
         everything = Span(0, tokens.shape[1], tokens.shape[1])
-        t, h, w = (n // size for n, size in zip(places(tuple(x.shape)), patch, strict=True))
-        self.run.report.know_grid((t, h, w))
+        self.run.report.know_grid(grid_of(tuple(x.shape), patch))
         more = len(self.run.report.blocks) - 1
         call = BlockCall(0, {"x": tokens}, ("x", everything), everything, compute, more=more)
         moved = self.run.run_block(call)["x"]

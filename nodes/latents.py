@@ -25,6 +25,12 @@ def places(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (1, 1, 1, *shape[2:])[-3:]
 
 
+def grid_of(shape: tuple[int, ...], patch: Patch) -> tuple[int, int, int]:
+    """Tokens along frames, rows and columns."""
+    t, h, w = (n // size for n, size in zip(places(shape), patch, strict=True))
+    return t, h, w
+
+
 def as_tokens(x: Tensor, patch: Patch) -> Tensor:
     """Latents [samples, channels, ...] as [samples, tokens, width], a copy or a view."""
     i, j, k = patch
@@ -33,6 +39,6 @@ def as_tokens(x: Tensor, patch: Patch) -> Tensor:
 
 def as_latents(tokens: Tensor, shape: tuple[int, ...], patch: Patch) -> Tensor:
     """Tokens as latents of this shape again."""
-    t, h, w = (n // size for n, size in zip(places(shape), patch, strict=True))
+    t, h, w = grid_of(shape, patch)
     i, j, k = patch
     return rearrange(tokens, f"{TOGETHER} -> {APART}", t=t, h=h, w=w, i=i, j=j, k=k).reshape(shape)

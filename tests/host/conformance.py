@@ -20,7 +20,7 @@ import numpy as np
 from demo.graphs import Graph, node
 from hosting.comfy_server import ComfyServer
 
-from .graphs import Report, refined, sample, toy_graph
+from .graphs import ALL_BLOCKS, Report, refined, sample, toy_graph
 
 EXACT = 1e-4  # of the largest value: what rounding may make of the same sum in another order
 HALF = {"threshold": 0.01, "min_active": 0.5}
@@ -107,8 +107,7 @@ def _identical(server: ComfyServer, row: Row, plain: np.ndarray, options: dict[s
 
 
 def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
-    stack = {"level": "stack", "threshold": 10.0}
-    _, report = sample(server, refined(toy_graph(row.name, {}, **options), stack))
+    _, report = sample(server, refined(toy_graph(row.name, {}, **options), ALL_BLOCKS))
     row.grid = (report["tokens"] or {}).get("grid")
     if not report["computed"]:
         row.reason = report["notes"][0]
@@ -128,7 +127,7 @@ def _blocks(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     mixed = {"level": "span", "threshold": 10.0, "block_thresholds": late}
     errors = [
         _at_rest(server, row, {"block_threshold": 10.0}, options, ("predicted:",)),  # the whole model
-        _at_rest(server, row, {}, options, ("predicted:",), block_cache=stack),
+        _at_rest(server, row, {}, options, ("predicted:",), block_cache=ALL_BLOCKS),
         _at_rest(server, row, {}, options, ("predicted:", "computed:"), block_cache=mixed),
     ]
     row.prediction_error = max(errors)

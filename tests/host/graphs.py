@@ -39,6 +39,7 @@ TOKEN_SELECTOR = {
     "context": "all_tokens",
 }
 PROMPTS = ("red trousers", "blue boot", "green bag")
+ALL_BLOCKS = {"level": "stack", "threshold": 10.0}  # predicted together whenever they may be
 Report = dict[str, Any]
 _fresh = itertools.count()
 

@@ -10,9 +10,8 @@ import pytest
 from demo.graphs import Graph, node
 
 from .conformance import AT_REST, COMPUTED, EXACT, off_by, repeat_graph
-from .graphs import refined, sample, toy_graph
+from .graphs import ALL_BLOCKS, refined, sample, toy_graph
 
-ALL_BLOCKS = {"level": "stack", "threshold": 10.0}
 WIDTHS = {"flux": 64, "chroma": 64, "qwen_image": 64, "mage_flow": 64, "sd3": 128}
 HOOKED_LATER = ("z_image",)  # older versions of ComfyUI call no hooks there
 

@@ -8,7 +8,7 @@ import pytest
 from demo.graphs import Graph, node
 
 from .conformance import AT_REST, COMPUTED, EXACT, off_by, repeat_graph
-from .graphs import refined, sample, toy_graph
+from .graphs import ALL_BLOCKS, refined, sample, toy_graph
 
 
 def test_an_unsupported_model_runs_unpatched_and_says_so(server):
@@ -30,7 +30,6 @@ def unknown_graph(kind: str, fastcache: dict | None = None, evaluations: int | N
     return built | {"toy": node("FastCacheToyUnknownModel", kind=kind)}
 
 
-ALL_BLOCKS = {"level": "stack", "threshold": 10.0}
 MADE_OUT = {"one stream": 5, "two streams": 5, "in place": 5, "tupled": 5, "on a grid": 5, "two lists": 11}
 
 

@@ -326,7 +326,7 @@ def path(tmp_path):
         (
             "schedule",
             {"sigmas": [1.0]},
-            "The schedule is {'sigmas': [1.0]}, but it must have sigmas, computed, and nothing else but factors, whole",
+            "The schedule is {'sigmas': [1.0]}, but it must have sigmas, computed, factors",
         ),
         ("schedule", {"sigmas": [math.nan], "computed": [[1, 1, 1]], "factors": None}, "sigmas are [nan]"),
         ("schedule", {"sigmas": [1.0], "computed": [[1]], "factors": None}, "Evaluation 0 of the schedule is [1]"),
@@ -342,11 +342,7 @@ def path(tmp_path):
         ),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": 1.0}}, "The coefficients 'a' are 1.0, but"),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": []}}, "The coefficients 'a' are [], but"),
-        (
-            "curves",
-            {"values": {}},
-            "The curves is {'values': {}}, but it must have sigmas, and nothing else but values",
-        ),
+        ("curves", {"sigmas": []}, "The curves is {'sigmas': []}, but it must have sigmas, values, coefficients"),
         ("curves", {"sigmas": [], "values": {}, "coefficients": {}}, "sigmas are [], but they must be a list"),
         ("curves", {"sigmas": [1.0], "values": {"a": []}, "coefficients": {}}, "The curve 'a' is [], but it must have"),
         ("curves", {"sigmas": [1.0], "values": {}, "coefficients": {"a": ["x"]}}, "coefficients have a = ['x']"),
