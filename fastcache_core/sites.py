@@ -33,8 +33,8 @@ class Site:
 def is_of_the_whole_model(config: FastCacheConfig, profile: Profile | None) -> bool:
     """Whether the level `auto` is `model_output` where a model can be predicted as a whole.
 
-    It is unless something is said of blocks or tokens: as good as `stack` on every workload that was measured
-    (docs/benchmarks.md), with next to nothing kept. Not where the sampler adds noise, which the host knows.
+    It is unless something is said of blocks or tokens: about as good as `stack` where it was measured
+    (docs/benchmarks.md), with far less kept. Not where the sampler adds noise, which the host knows.
     """
     settings = config.block_cache
     of_blocks = settings.predictor == "linear" or settings.block_thresholds.strip()
