@@ -76,8 +76,6 @@ class BlockCacheConfig:
         them be reached, else the block), a `block`, a `span` (a quarter of a list of blocks), the whole `stack`, or the
         `model_output`, where no block is touched. `auto` is `stack`, or `block` where block_thresholds are given; to a
         host that reaches the whole model it is `model_output` where nothing is said of blocks or tokens (sites.py).
-        Other levels than the last become `block` once tokens are selected, since those need their own residual
-        everywhere.
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them. 0: the default for
         the model (defaults.py).

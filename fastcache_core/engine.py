@@ -113,6 +113,8 @@ class Run:
         self._several_views = False
         self._entered: Site | None = None
         self._predictable = False
+        self._acts = Action.COMPUTE, ""
+        self._selectable = set[int]()  # blocks that were computed and can compute some of their tokens as well
         self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
         self._passing = range(0)
         self._entries: Streams = {}
@@ -275,8 +277,6 @@ class Run:
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         self._report_errors()
         self.safety.heed()
-        if entered.some_rest:
-            self.safety.cut_at("block")  # from now on, tokens need a residual of their own in every block
         self.safety.respect_budget(call, self._branches)
         if self.safety.off:
             return self._everything_computed()
@@ -319,21 +319,28 @@ class Run:
         return why is None
 
     def _action(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
-        """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
+        """What is done with a whole site is settled when its first block is reached."""
         if call.index == site.first:
             self._entered = site
             streams = self.memory.kept(site, call, call.streams)
             self._predictable = self.memory.fits(self._branches, site, streams, decided.anchor)
+            self._acts = self._settled(site, call, decision, decided)
+        if self._entered != site and (decided.predict or decision.active is not None):
+            return Action.COMPUTE, "computed: another patch took the place of blocks before it"
+        return self._acts if self._entered == site else (Action.COMPUTE, decided.reason)
+
+    def _settled(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
+        """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
         if not decided.predict and decision.active is None:
             return Action.COMPUTE, decided.reason
-        if self._entered != site:
-            return Action.COMPUTE, "computed: another patch took the place of blocks before it"
         if not self._predictable:
             return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed its size"
         if decided.predict:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
+        if not self._selectable.issuperset(site.blocks):
+            return Action.COMPUTE, "computed: not all of the blocks can compute some of their tokens only"
         if self.memory.serves and not self.memory.keeps(self._branches, call):
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
@@ -355,9 +362,11 @@ class Run:
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
-        keeps = self.decider.selecting and self.memory.serves and self.cut.level == "block" and call.no_tokens is None
-        sigma = self._evaluation.sigma
-        keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, sigma)) if keeps else None
+        sigma, keeper = self._evaluation.sigma, None
+        if self.decider.selecting and self._may_select(call):
+            self._selectable.update(call.blocks)
+            if self.memory.serves:
+                keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, sigma))
         streams = self._timed(call, call.streams, keeper)
         if site.last in call.blocks and self._entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
@@ -412,52 +421,70 @@ class Run:
         return {name: whole}
 
     def _partial(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
+        """Active tokens go through all blocks of the site; static ones wait, and are predicted behind the last."""
         image, span = call.image
         active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
         rows = span.rows(active, decision.resting)
         attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active, decision.resting)}
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
-        entries = {name: h.clone() for name, h in inputs.items()}
-        whole = self._predicted(site, call, decided)[image]
+        if call.index == site.first:
+            self._entries = {name: h.clone() for name, h in self._chosen(site, call, active, inputs).items()}
+        whole = call.streams[image].clone() if call.index < site.last else self._predicted(site, call, decided)[image]
         sigma, serve = self._evaluation.sigma, None
         if self.memory.serves:
             serve = self.memory.server(self._branches, call, attended, sigma, decided.forecast)
         outputs = self._timed(call, inputs, Attending(attended, serve=serve))
         scatter_tokens(whole, rows, outputs[image])
-        self._remember_rows(site, call, decision, decided, (active, rows), entries, outputs)
+        if call.index == site.last:
+            self._learn_rows(site, call, decision, decided, (active, rows), outputs)
         return {**outputs, image: whole}
 
-    def _remember_rows(
+    def _chosen(self, site: Site, call: BlockCall, active: Tensor, streams: Streams) -> Streams:
+        """Of streams that hold some tokens of the image, what is kept for this site, as views."""
+        image, span = call.image
+        if not self.cut.image_only(site):
+            return streams
+        return {IMAGE: streams[image][:, span.start : span.start + active.shape[1]]}
+
+    def _learn_rows(
         self,
         site: Site,
         call: BlockCall,
         decision: Decision,
         decided: SiteDecision,
         chosen: tuple[Tensor, Tensor],
-        entries: Streams,
         outputs: Streams,
     ) -> None:
         """See how far off predicting the tokens that were computed would have been, and remember them; chosen: their
         indices in the image and rows in its stream."""
         (image, span), (active, rows) = call.image, chosen
+        entries, self._entries = self._entries, {}
+        out = self._chosen(site, call, active, outputs)
         # A model's last block may return the image only, and a stream may have no tokens.
-        same = [name for name, h in entries.items() if h.numel() and name in outputs and outputs[name].shape == h.shape]
-        residuals = {name: outputs[name] - entries[name] for name in same}
-        residual, entry, name = residuals.pop(image), entries[image], image
-        sigma, index = self._evaluation.sigma, self._evaluation.index
-        here = slice(span.start, span.start + active.shape[1])
-        of_image = residual[:, here], entry[:, here]
-        if self.cut.image_only(site):
-            (residual, entry), rows, name, residuals = of_image, active, IMAGE, {}
+        same = [name for name, h in entries.items() if h.numel() and name in out and out[name].shape == h.shape]
+        residuals = {name: out[name] - entries[name] for name in same}
+        name, places, here = IMAGE, active, slice(None)
+        if not self.cut.image_only(site):
+            name, places, here = image, active + span.start, slice(span.start, span.start + active.shape[1])
+            self.memory.remember(
+                self._branches, site, {n: r for n, r in residuals.items() if n != image}, entries, *self._now
+            )
+        else:
+            rows = active
+        residual, entry = residuals[name], entries[name]
         if decided.change is not None:
-            places = active if name == IMAGE else active + span.start
             counted = once(decision.mask, active)
             offsets = self.memory.offsets_of_rows(
-                self._branches, site, name, places, *of_image, counted, sigma, decided.forecast
-            )
+                self._branches, site, name, places, residual[:, here], entry[:, here], counted, self.sigma,
+                decided.forecast,
+            )  # fmt: skip
             self._measured(site, call, decided, offsets)
-        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, sigma, index)
-        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
+        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, *self._now)
+
+    @property
+    def _now(self) -> tuple[float, int]:
+        """Sigma and number of the present evaluation."""
+        return self._evaluation.sigma, self._evaluation.index
 
     # Reporting.
 

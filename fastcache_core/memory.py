@@ -244,10 +244,8 @@ class Memory:
         whole = sum(h.nbytes for h in call.streams.values()) // branches
         tokens = call.tokens
         image = tokens.numel() * tokens.element_size() // branches
-        # Once tokens are selected, every block has a residual of its own, and keys and values.
-        sites = len(self.cut.at) if selecting else len(self.cut.sites)
         image_only = 1 + self.cut.probe
-        residuals = copies * (image_only * image + max(0, sites - image_only) * whole)
+        residuals = copies * (image_only * image + max(0, len(self.cut.sites) - image_only) * whole)
         if not selecting or not self.serves:
             return residuals
         attentions = len(self.cut.at) * len(call.own_attention)

@@ -109,12 +109,10 @@ class _Replay:
             for threshold in block_thresholds
         ]
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
-        selecting = any(token_thresholds)
-        self.steps_down = selecting and run["levels"][0] != "block"
         self.restarts = set(run["restarts"])
         self.difficulty = [self._difficulty(site) for site in self.sites]
         self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
-        self.tokens = _Tokens(report, token_thresholds) if selecting else None
+        self.tokens = _Tokens(report, token_thresholds) if any(token_thresholds) else None
 
     def run(self) -> Replayed:
         """Evaluation by evaluation, as the engine's loop goes."""
@@ -122,18 +120,16 @@ class _Replay:
         for evaluation, (step, forced) in enumerate(zip(self.report["step"], self.report["forced"], strict=True)):
             lead.travelled += step or 0.0
             selected = self.tokens.selected(evaluation, lead.travelled) if self.tokens else None
-            fresh = self.steps_down and selected is not None and not selected.all()
-            self.steps_down &= not fresh
-            if fresh or evaluation in self.restarts:  # other sites from here on, with nothing to predict from yet
+            if evaluation in self.restarts:  # other sites from here on, with nothing to predict from yet
                 lead.sites.clear()
             facts = site_facts(lead, self.sites, step, self.alpha, self.own)
             predicted = self._predicted(evaluation, facts, forced is not None)
             mask = selected if forced is None else None
-            fraction = 1.0 if mask is None or fresh else int(mask.sum(dim=1).amax()) / mask.shape[1]
+            fraction = 1.0 if mask is None else int(mask.sum(dim=1).amax()) / mask.shape[1]
             advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)))
             if self.tokens:
                 masks.append(self.tokens.advance(evaluation, lead.travelled, mask, all(predicted)))
-                left.append(0.0 if fresh or all(predicted) else self.tokens.left(masks[-1]))
+                left.append(0.0 if all(predicted) else self.tokens.left(masks[-1]))
             computed.append(self._row(predicted, fraction))
             errors.append(self._error(evaluation, facts, predicted))
             self._learn(lead, evaluation, facts, predicted)

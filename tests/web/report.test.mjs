@@ -38,7 +38,7 @@ test("what decisions rested on is read", () => {
   assert.deepEqual([report.alpha, report.alphaQuantile, report.maxConsecutiveSkips], [0.5, 0, 3]);
   assert.deepEqual([report.minActive, report.maxActive, report.refreshInterval], [0, 1, 6]);
   assert.deepEqual(report.sites, [[0, 0], [1, 1], [2, 2]]);
-  assert.deepEqual([report.levels, report.branches], [["block"], ["cond", "uncond"]]);
+  assert.deepEqual(report.branches, ["cond", "uncond"]);
   assert.deepEqual(report.thresholds, { block: [0.05, 0.05], token: [0.02, 0.02] });
   assert.deepEqual([report.step, report.work], [[null, 0.04], [0.4, 0.4, 0.2]]);
   assert.deepEqual(report.size, [[2, 1, 1], [null, 1, null]]);
@@ -61,7 +61,7 @@ test("malformed additions read as missing, and the rest of the report is shown",
     const report = readReport({
       ...sample(), thresholds: value, step: value, forced: value, size: value, work: value, image_share: value,
       computed_by_branch: value,
-      run: { ...run, own_thresholds: value, alpha: [value], steps: [value], levels: value, rule: [value] },
+      run: { ...run, own_thresholds: value, alpha: [value], steps: [value], rule: [value] },
       tokens: { ...tokens, saliency: value },
     });
     for (const key of ADDED) assert.equal(report[key], null, `${key}: ${JSON.stringify(value)}`);

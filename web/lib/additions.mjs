@@ -9,7 +9,6 @@
  * @typedef {object} Additions
  * @property {string | null} rule
  * @property {string | null} level
- * @property {string[]} levels
  * @property {string | null} predictor
  * @property {string[]} branches
  * @property {number | null} steps of the schedule
@@ -55,7 +54,6 @@ export function readAdditions(value, evaluations, blocks, tokens) {
     rule: text(run.rule),
     level: text(run.level),
     predictor: text(run.predictor),
-    levels: texts(run.levels),
     branches: texts(run.branches),
     steps: finite(run.steps),
     samplesRun: finite(run.samples),

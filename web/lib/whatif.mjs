@@ -31,7 +31,7 @@ const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
-  "rule", "levels", "sites", "views", "restarts", "tokensSelected", "step", "forced", "size", "thresholds", "work",
+  "rule", "sites", "views", "restarts", "tokensSelected", "step", "forced", "size", "thresholds", "work",
   "imageShare", "evaluationWork", "blockThreshold", "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval",
 ]);
 
@@ -124,9 +124,7 @@ function summary({ computed, computedFraction, errors, masks, left }) {
  */
 export function replay(report, blockThresholds, tokenThresholds) {
   const sites = report.sites.map((site) => new Site(report, site));
-  const selecting = tokenThresholds.some(Boolean);
-  const tokens = selecting ? new Tokens(report, tokenThresholds) : null;
-  let stepsDown = selecting && report.levels[0] !== "block";
+  const tokens = tokenThresholds.some(Boolean) ? new Tokens(report, tokenThresholds) : null;
   let travelled = 0;
   /** @type {WhatIf} */
   const answer = { computed: [], computedFraction: 0, errors: [], masks: tokens && [], left: [] };
@@ -135,19 +133,17 @@ export function replay(report, blockThresholds, tokenThresholds) {
     const forced = report.forced[evaluation] !== null;
     travelled += step ?? 0;
     const selected = tokens?.selected(evaluation, travelled) ?? null;
-    const fresh = stepsDown && selected !== null && selected.includes(0);
-    if (fresh) stepsDown = false;
-    if (fresh || report.restarts.includes(evaluation)) for (const site of sites) site.forget();
+    if (report.restarts.includes(evaluation)) for (const site of sites) site.forget();
     const seen = seeSites(sites, step, travelled, report.alphaQuantile);
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
     const mask = forced ? null : selected;
-    const fraction = mask === null || fresh ? 1 : mostComputed(mask, tokens?.samples ?? 1);
+    const fraction = mask === null ? 1 : mostComputed(mask, tokens?.samples ?? 1);
     sites.forEach((site, i) => site.advance(predicted[i], travelled));
     if (tokens) {
       const moved = tokens.advance(evaluation, travelled, mask, rested);
       answer.masks?.push(moved);
-      answer.left.push(fresh || rested ? 0 : tokens.left(moved));
+      answer.left.push(rested ? 0 : tokens.left(moved));
     }
     answer.computed.push(rowOf(report, predicted, fraction));
     answer.errors.push(estimate(sites, seen, predicted, evaluation));
