@@ -21,19 +21,29 @@ Anchors = tuple[int, ...]  # evaluations that were computed, the newest first, u
 Mask = tuple[int, ...]  # evaluations that are computed
 
 
+def parts_of_steps(sigmas: Sequence[float]) -> np.ndarray:
+    """By how much of the way in sigma each evaluation moves the latent, 1 on average.
+
+    A step's two evaluations, where a sampler of second order looks at both of its ends, share it.
+    """
+    steps = np.abs(np.diff([*sigmas, 0.0]))
+    for second in np.flatnonzero(steps[1:] == 0) + 1:
+        steps[second - 1 : second + 1] = steps[second - 1] / 2
+    return steps / steps.mean() if steps.any() else np.ones(len(steps))
+
+
 class MaskSearch:
     """gram [E, E]: inner products of what is carried forward. sigmas [E]: of the evaluations.
 
-    An evaluation's error counts as much as it moves the latent, by its step in sigma; and what is left of it counts
-    most once the sampler's steps were corrected (corrector.py).
+    An evaluation's error counts as much as it moves the latent, by its part of the step in sigma; and what is left of
+    it counts most once the sampler's steps were corrected (corrector.py), which those that evaluate a sigma twice are
+    not.
     """
 
     def __init__(self, gram: np.ndarray, sigmas: Sequence[float]):
         self.gram, self.count, self.sigmas = np.asarray(gram, float), len(sigmas), list(sigmas)
-        steps = np.abs(np.diff([*sigmas, 0.0]))
-        if not steps.any():
-            steps = np.ones(len(sigmas))
-        self.steps = steps / steps.mean()
+        self.corrected = len(set(self.sigmas)) == self.count
+        self.steps = parts_of_steps(self.sigmas)
         self.error = cache(self._error)
         self._between = cache(self._cost_between)
 
@@ -63,11 +73,9 @@ class MaskSearch:
         """What the evaluations predicted between the newest anchor and the next one computed cost."""
         gap = range(anchors[0] + 1, following)
         predicted = sum(self.steps[i] ** 2 * self.error(i, anchors) for i in gap)
-        if not gap or following >= self.count - 1:  # at the last evaluation nothing is corrected
+        if not self.corrected or not gap or following >= self.count - 1:  # nor is anything at the last evaluation
             return predicted
         nodes = (following, *anchors)[:ANCHORS]
-        if len({self.sigmas[node] for node in nodes}) < len(nodes):  # nor for samplers of second order
-            return predicted
         left = sum(self.steps[i] * self._interpolated(i, nodes) for i in gap)
         return self._product(left, left) + UNTIL_CORRECTED * predicted
 

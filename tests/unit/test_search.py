@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastcache_core.calibration.search import MaskSearch, greedy_blocks
+from fastcache_core.calibration.search import MaskSearch, greedy_blocks, parts_of_steps
 
 
 def gram_of(columns):
@@ -48,6 +48,22 @@ def test_large_steps_of_sigma_count_for_more():
     sigmas = [1.0, 0.99, 0.98, 0.5, 0.1]
     search = MaskSearch(gram_of(walk(5)), sigmas)
     assert search.steps[2] > 10 * search.steps[0]
+
+
+def test_the_two_evaluations_of_a_step_of_second_order_share_it():
+    """Heun from 1 over 0.6 to 0.2: the first step's, the second's, and the last one's only evaluation."""
+    twice = MaskSearch(gram_of(walk(5)), [1.0, 0.6, 0.6, 0.2, 0.2])
+    assert twice.steps == pytest.approx([1, 1, 1, 1, 1])
+    assert parts_of_steps([1.0, 0.5, 0.5]) == pytest.approx([0.75, 0.75, 1.5])
+    assert parts_of_steps([0.0, 0.0]).tolist() == [1, 1]
+
+
+def test_nothing_counts_as_corrected_where_a_sigma_is_evaluated_twice():
+    q = np.outer([0, 1, 1, 2, 2, 3, 3], np.ones(3))
+    search = MaskSearch(gram_of(q), [0.7, 0.6, 0.6, 0.5, 0.5, 0.4, 0.4])
+    missed = {1: (0,), 2: (0,), 4: (3, 0), 5: (3, 0)}
+    wanted = sum(search.steps[i] ** 2 * search.error(i, missed[i]) for i in missed)
+    assert search.cost((0, 3, 6)) == pytest.approx(wanted)
 
 
 def test_neighbours_differ_by_one_anchor_and_come_cheapest_first():
