@@ -73,7 +73,7 @@ def test_token_selector_computes_some_tokens_and_keeps_close(server):
     reference, _ = sample(server, graph())
     cached, report = sample(server, graph(fastcache={"block_threshold": 0.0, "token_threshold": 0.01}))
     computed = np.array(report["computed"])
-    assert report["run"]["level"] == "block"
+    assert report["run"]["level"] == "stack"
     assert ((computed > 0) & (computed < 1)).any()
     assert report["computed_fraction"] < 0.9
     assert report["tokens"]["grid"] == [1, 8, 8] and report["tokens"]["samples"] == len(PROMPTS)
