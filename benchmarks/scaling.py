@@ -46,12 +46,11 @@ class Shape:
 
 
 def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -> int:
-    """What a run keeps at most. order: differences of residuals; tokens: whether tokens are selected, which takes the
-    level block."""
+    """What a run keeps at most. order: differences of residuals; tokens: whether tokens are selected, at the level stack
+    or block."""
     latents = shape.samples * shape.latent * FLOAT
     if level == "model_output":
         return latents * (CORRECTOR + 1 + shape.branches * (1 + order))
-    level = "block" if tokens else level
     sites = {
         "stack": 0,  # beside the last one, of which the image is kept and no more
         "span": sum(min(SPANS, length) for length in shape.lists) - 1,
@@ -63,16 +62,16 @@ def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -
     else:
         numbers = sites[level] * shape.tokens + shape.image
     residuals = shape.branches * (1 + order) * shape.state(numbers)
-    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape, order) if tokens else 0)
+    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape, level, order) if tokens else 0)
 
 
-def selector_bytes(shape: Shape, order: int = 1) -> int:
+def selector_bytes(shape: Shape, level: str, order: int = 1) -> int:
     """What selecting tokens adds: keys and values of every block, at most one difference of each, anchors and ages,
     sigmas of every token's anchors."""
     attended = shape.blocks * shape.tokens
     keys_values = 2 * ((1 + min(order, 1)) * shape.state(attended) + anchor_sigmas(shape, attended))
     view = shape.state(shape.image) + FLOAT * shape.samples * shape.image
-    return view + shape.branches * (keys_values + anchor_sigmas(shape, residual_tokens(shape)))
+    return view + shape.branches * (keys_values + anchor_sigmas(shape, residual_tokens(shape, level)))
 
 
 def anchor_sigmas(shape: Shape, tokens: int) -> int:
@@ -80,8 +79,10 @@ def anchor_sigmas(shape: Shape, tokens: int) -> int:
     return 2 * FLOAT * shape.samples * tokens
 
 
-def residual_tokens(shape: Shape) -> int:
-    """Of the image's stream in all blocks of one branch, whose residuals have anchors of their own."""
+def residual_tokens(shape: Shape, level: str) -> int:
+    """Of the image's stream at all sites of one branch, whose residuals have anchors of their own."""
+    if level == "stack":
+        return shape.image
     if len(shape.lists) == 1:
         return shape.blocks * shape.tokens - shape.text
     # In a first list of two the text has a stream of its own; a joint one has all tokens, but for the last block.
@@ -154,10 +155,10 @@ def gigabytes(count: float) -> str:
 
 def memory_table() -> str:
     """Bytes kept, by model and level."""
-    lines = [f"| | branches | {' | '.join(LEVELS)} | block, tokens selected |", "|---" * (3 + len(LEVELS)) + "|"]
+    lines = [f"| | branches | {' | '.join(LEVELS)} | stack, tokens selected |", "|---" * (3 + len(LEVELS)) + "|"]
     for name, shape in SHAPES.items():
         cells = [gigabytes(kept_bytes(shape, level)) for level in LEVELS]
-        cells.append(gigabytes(kept_bytes(shape, "block", tokens=True)))
+        cells.append(gigabytes(kept_bytes(shape, "stack", tokens=True)))
         lines.append(f"| {name} | {shape.branches} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

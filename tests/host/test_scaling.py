@@ -28,11 +28,11 @@ def test_reuse_keeps_no_differences(server, family, shape):
     assert report["cache_bytes_peak"] == kept_bytes(shape, "block", order=0)
 
 
-@pytest.mark.parametrize("predictor, order", [("auto", 1), ("reuse", 0)])
+@pytest.mark.parametrize("level, predictor, order", [("block", "auto", 1), ("block", "reuse", 0), ("auto", "auto", 1)])
 @pytest.mark.parametrize("family, shape", [("flux", FLUX), ("wan", WAN)])
-def test_selecting_tokens_adds_keys_values_and_anchors(server, family, shape, predictor, order):
-    settings = RULE | {"level": "block", "predictor": predictor}
+def test_selecting_tokens_adds_keys_values_and_anchors(server, family, shape, level, predictor, order):
+    settings = RULE | {"level": level, "predictor": predictor}
     graph = refined(toy_graph(family, DEFAULTS | {"token_threshold": 0.02}), settings)
     _, report = sample(server, refined(graph, None, {"threshold": 0.02}))
     assert report["run"]["tokens_selected"], report["notes"]
-    assert report["cache_bytes_peak"] == kept_bytes(shape, "block", order, tokens=True)
+    assert report["cache_bytes_peak"] == kept_bytes(shape, report["run"]["level"], order, tokens=True)

@@ -37,12 +37,13 @@ def test_what_selecting_tokens_adds_can_be_counted_by_hand():
     state, blocks, samples, branches = 3 * 10 * 4 * 2, 5, 3, 2
     keys = blocks * samples * 12 * 4 * 2  # of one branch, as its values
     sigmas = 8 * samples * blocks * 12  # of its keys, as of its values
-    residuals = 8 * samples * (2 * 10 + 2 * 12 + 10)
     view = state + 4 * samples * 10
-    assert scaling.selector_bytes(SMALL) == view + branches * (2 * (2 * keys + sigmas) + residuals)
-    assert scaling.selector_bytes(SMALL, order=0) == view + branches * (2 * (keys + sigmas) + residuals)
-    # Of three anchors of residuals, keys and values need two.
-    assert scaling.selector_bytes(SMALL, order=2) == scaling.selector_bytes(SMALL)
+    for level, tokens in {"stack": 10, "block": 2 * 10 + 2 * 12 + 10}.items():
+        residuals = 8 * samples * tokens
+        assert scaling.selector_bytes(SMALL, level) == view + branches * (2 * (2 * keys + sigmas) + residuals)
+        assert scaling.selector_bytes(SMALL, level, order=0) == view + branches * (2 * (keys + sigmas) + residuals)
+        # Of three anchors of residuals, keys and values need two.
+        assert scaling.selector_bytes(SMALL, level, order=2) == scaling.selector_bytes(SMALL, level)
 
 
 def test_from_the_least_width_on_predicting_takes_at_most_its_part():
