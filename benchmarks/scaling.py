@@ -46,8 +46,8 @@ class Shape:
 
 
 def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -> int:
-    """What a run keeps at most. order: differences of residuals; tokens: whether tokens are selected, at the level stack
-    or block."""
+    """What a run keeps at most. order: differences of residuals; tokens: whether tokens are selected, which is
+    counted for the levels stack and block."""
     latents = shape.samples * shape.latent * FLOAT
     if level == "model_output":
         return latents * (CORRECTOR + 1 + shape.branches * (1 + order))
@@ -62,7 +62,8 @@ def kept_bytes(shape: Shape, level: str, order: int = 1, tokens: bool = False) -
     else:
         numbers = sites[level] * shape.tokens + shape.image
     residuals = shape.branches * (1 + order) * shape.state(numbers)
-    return latents * CORRECTOR + residuals + shape.state(shape.image) + (selector_bytes(shape, level, order) if tokens else 0)
+    selecting = selector_bytes(shape, level, order) if tokens else 0
+    return latents * CORRECTOR + residuals + shape.state(shape.image) + selecting
 
 
 def selector_bytes(shape: Shape, level: str, order: int = 1) -> int:
