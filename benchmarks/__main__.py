@@ -49,16 +49,11 @@ def arguments(given: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=whole(1, 100), metavar="N", help="default: what the plan has, 2 to 5")
     parser.add_argument("--prompts", type=whole(1, 1000), metavar="N", help="only the first N prompts")
     parser.add_argument(
-        "--peers", type=absolute, metavar="DIR", help="a folder of other packs; known nodes of theirs become rows"
+        "--peers", type=Path, metavar="DIR", help="a folder of other packs; known nodes of theirs become rows"
     )
-    parser.add_argument("--out", type=absolute, default=ROOT / "out", metavar="DIR", help="default: out")
+    parser.add_argument("--out", type=Path, default=ROOT / "out", metavar="DIR", help="default: out")
     parser.add_argument("--no-write", action="store_true", help="leave docs/ as it is")
     return parser.parse_args(given)
-
-
-def absolute(text: str) -> Path:
-    """A type of arguments: a path that ComfyUI, which runs in a folder of its own, finds as well."""
-    return Path(text).resolve()
 
 
 def whole(low: int, high: int):

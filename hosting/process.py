@@ -45,7 +45,8 @@ def is_free(port: int) -> bool:
 
 
 class ComfyProcess:
-    """main.py of `tree` on `base`, run by `python`. It prints to `log_file`, or to the terminal if that is None."""
+    """main.py of `tree` on `base`, run by `python` in `tree`. It prints to `log_file`, or to the terminal if that is
+    None."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class ComfyProcess:
         arguments: Sequence[str] = CPU_ARGUMENTS,
         log_file: Path | None = None,
     ):
-        self.tree, self.base, self.python = Path(tree), Path(base), str(python)
+        self.tree, self.base, self.python = Path(tree).absolute(), Path(base).absolute(), str(python)
         self.port = port or free_port()
         self.arguments, self.log_file = tuple(arguments), log_file
         # Proxy settings of the environment must not apply to 127.0.0.1.
@@ -77,7 +78,7 @@ class ComfyProcess:
 
     def command(self) -> list[str]:
         """The command line. The database goes to the base directory: a checkout that is not ours stays as it is."""
-        database = (self.base / "user" / "comfyui.db").resolve().as_posix()
+        database = (self.base / "user" / "comfyui.db").as_posix()
         return [
             self.python, str(LAUNCHER), str(self.tree), "--base-directory", str(self.base), "--port", str(self.port),
             "--database-url", f"sqlite:///{database}", "--disable-auto-launch", *self.arguments,

@@ -146,12 +146,6 @@ def test_wrong_arguments_are_refused(given: list[str], why: str, capsys: pytest.
     assert why in capsys.readouterr().err
 
 
-def test_folders_are_found_from_wherever_comfyui_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    given = command.arguments(["--out", "results", "--peers", "packs"])
-    assert (given.out, given.peers) == (tmp_path / "results", tmp_path / "packs")
-
-
 def test_packs_are_folders_and_modules(tmp_path: Path) -> None:
     (tmp_path / "pack").mkdir()
     (tmp_path / "empty").mkdir()

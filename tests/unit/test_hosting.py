@@ -52,6 +52,13 @@ def test_start_returns_when_it_answers_and_stop_ends_it(tmp_path: Path) -> None:
         server.check_alive()
 
 
+def test_folders_are_found_from_the_tree_that_it_runs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python runs main.py in its own folder, from where a path relative to ours would lead elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    command = ComfyProcess(Path("tree"), Path("base")).command()
+    assert {str(tmp_path / "tree"), str(tmp_path / "base")} <= set(command)
+
+
 def test_failed_start_shows_the_log(tmp_path: Path) -> None:
     with pytest.raises(ComfyError, match=r"ended with code 3\.\nThe log ends with:\nno such model"):
         process(tmp_path, "import sys; print('no such model'); sys.exit(3)").start(timeout=30)
