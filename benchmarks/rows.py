@@ -14,7 +14,7 @@ from .workloads import Setting, patched
 
 HALVINGS = 8  # of a knob's range
 CLOSE = 0.006  # of the work: near enough to the target
-TOKEN_THRESHOLD = 0.02  # FastCache Token Selector's own default
+TOKEN_THRESHOLD = 0.0001  # FastCache Token Selector's own default
 Number = float | int
 
 

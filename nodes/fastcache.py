@@ -76,8 +76,8 @@ class FastCache(io.ComfyNode):
                     default=DEFAULTS.token_selector.threshold,
                     min=0.0,
                     max=10.0,
-                    step=0.001,
-                    round=0.001,
+                    step=0.0001,
+                    round=0.0001,
                     tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
                     "selector off; higher: faster, less faithful. Only for what stands still in "
                     "large parts; compare with block_threshold alone.",

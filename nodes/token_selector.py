@@ -27,11 +27,11 @@ class FastCacheTokenSelector(io.ComfyNode):
             inputs=[
                 io.Float.Input(
                     "threshold",
-                    default=0.02,
+                    default=0.0001,
                     min=0.0,
                     max=10.0,
-                    step=0.001,
-                    round=0.001,
+                    step=0.0001,
+                    round=0.0001,
                     tooltip="Tokens whose squared change is below this part of the mean are predicted. 0: token "
                     "selector off; higher: faster, less faithful.",
                 ),
