@@ -21,12 +21,14 @@ class Attending:
     A block's attention calls are numbered from 0 and have kinds (`BlockCall.attends`); those of the kind `others` are
     left alone. Without rows: hand over keys and values of all tokens, and a mask of keys only, if there is one, through
     `keep(number, keys, values, mask)`. With rows, [samples, k] for each kind: the block sees those tokens only, and
-    attends to what `serve(number, keys, values)` returns, which covers every token: keys, values, and the mask kept.
+    attends to what `serve(number, keys, values)` returns, which covers every token: keys, values, and the mask kept;
+    `place` tells where a place of the image's stream is in its rows (`Span.place`).
     """
 
     rows: dict[str, Tensor] | None
     keep: Callable[[int, Tensor, Tensor, Tensor | None], None] | None = None
     serve: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]] | None = None
+    place: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True)

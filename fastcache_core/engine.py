@@ -14,6 +14,7 @@ others pass it on. That is right only if nobody adds to the state between blocks
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Hashable, Sequence
 from enum import Enum
@@ -433,7 +434,8 @@ class Run:
         sigma, serve = self._evaluation.sigma, None
         if self.memory.serves:
             serve = self.memory.server(self._branches, call, attended, sigma, decided.forecast)
-        outputs = self._timed(call, inputs, Attending(attended, serve=serve))
+        place = functools.partial(span.place, active=active.shape[1], resting=decision.resting)
+        outputs = self._timed(call, inputs, Attending(attended, serve=serve, place=place))
         scatter_tokens(whole, rows, outputs[image])
         if call.index == site.last:
             self._learn_rows(site, call, decision, decided, (active, rows), outputs)

@@ -39,6 +39,17 @@ class Span(NamedTuple):
         after = torch.arange(behind, self.length, device=active.device).expand(len(active), -1)
         return torch.cat([before, active + self.start, after], dim=1)
 
+    def place(self, place: int, active: int, resting: bool = False) -> int:
+        """Where in these rows, of which so many are active tokens, the tokens from a place of the sequence on start.
+
+        ValueError within the image, where it is not the same for all samples.
+        """
+        if place <= self.start or self.stop <= place:
+            behind = max(0, place - self.stop)
+            rested = min(behind, self.references) if resting else 0
+            return place if place <= self.start else self.start + active + behind - rested
+        raise ValueError(f"place {place} is within the image's tokens, which are {self.start} to {self.stop}")
+
 
 def gather_tokens(h: Tensor, rows: Tensor) -> Tensor:
     """h [samples, tokens, width], rows [samples, k] -> [samples, k, width]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +11,13 @@ from torch.nn import Module
 
 from ..fastcache_core.adapters import BlockList, Family, find_family
 from ..fastcache_core.adapters.family import Layout
-from ..fastcache_core.adapters.reach import block_call
+from ..fastcache_core.adapters.reach import Cut, block_call
 from ..fastcache_core.adapters.unknown import unknown_family, with_streams
 from ..fastcache_core.engine import Run
 from ..fastcache_core.modules import Forward, replaced_forwards
 
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
-RunBlock = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+RunBlock = Callable[[Mapping[str, Any], Cut | None], Mapping[str, Any]]
 
 
 def blocks_of(model: Module) -> Family | None:
@@ -57,9 +57,14 @@ class Blocks:
             if block_list.key is not None:
                 patches[block_list.key, i] = self._patch(index, block_list, patches.get((block_list.key, i)))
 
+    @property
+    def _modules(self) -> list[Module]:
+        """The blocks themselves."""
+        return [block for block_list in self.lists.values() for block in block_list.modules(self.model).values()]
+
     def reached(self) -> AbstractContextManager:
         """Where the model asks for no patches, its blocks' forward goes through the engine during this context."""
-        every = [block for block_list in self.lists.values() for block in block_list.modules(self.model).values()]
+        every = self._modules
         reached = [index for index, (block_list, _, _) in enumerate(self.all) if block_list.key is None]
 
         def replacement(at: int, forward: Callable) -> Callable:
@@ -72,9 +77,10 @@ class Blocks:
         """For one block; `earlier`, another pack's, then runs in the block's place."""
 
         def patch(args: dict[str, Any], extra: dict[str, Any]) -> Any:
-            def run(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+            def run(edited: Mapping[str, Any], cut: Cut | None) -> Mapping[str, Any]:
                 edited = block_list.together(edited)
-                out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
+                with self._given(index, cut):
+                    out = earlier(edited, extra) if earlier is not None else extra["original_block"](edited)
                 return {block_list.streams[0]: out} if block_list.bare else block_list.apart(out)
 
             streams = self._through_engine(index, block_list, block_list.apart(args), run)
@@ -85,6 +91,23 @@ class Blocks:
 
         return patch
 
+    def _given(self, index: int, cut: Cut | None) -> AbstractContextManager:
+        """While this lasts, what the block's forward is given goes through `cut` first, if there is one."""
+        if cut is None:
+            return nullcontext()
+        block = self._modules[index]  # while the model runs, a compiled one may be in its place
+
+        def replacement(_: int, forward: Callable) -> Callable:
+            real = Forward(block, forward, ())
+
+            def cutting(*args: Any, **kwargs: Any) -> Any:
+                given = real.arguments(args, kwargs)
+                return real.run(len(args), {**given, **cut(given)})
+
+            return cutting
+
+        return replaced_forwards([block], replacement)
+
     def _forward(self, index: int, block_list: BlockList, block: Module, forward: Callable) -> Callable:
         """What takes the place of one block's forward."""
 
@@ -93,9 +116,11 @@ class Blocks:
             if known.streams:
                 real = Forward(block, forward, known.returns or known.streams, known.tupled)
                 given = real.arguments(args, kwargs)
-                return real.returned(
-                    self._through_engine(index, known, given, lambda edited: real.streams(real.run(len(args), edited)))
-                )
+
+                def run(edited: Mapping[str, Any], cut: Cut | None) -> Mapping[str, Any]:
+                    return real.streams(real.run(len(args), {**edited, **(cut(edited) if cut else {})}))
+
+                return real.returned(self._through_engine(index, known, given, run))
             if block_list in self.refused:
                 return forward(*args, **kwargs)
             return self._made_out(index, block_list, Forward(block, forward, ()), args, kwargs)
@@ -114,7 +139,7 @@ class Blocks:
         else:
             self.lists[block_list.attribute] = found
             streams = dict(zip(found.returns, out if found.tupled else (out,), strict=True))
-            self._through_engine(index, found, before, lambda edited: streams)  # computed: nothing is kept yet
+            self._through_engine(index, found, before, lambda edited, cut: streams)  # computed: nothing is kept yet
         return out
 
     def _leave(self, block_list: BlockList, why: str) -> None:
@@ -130,9 +155,9 @@ class Blocks:
             self.layouts.clear()
         ours = self.unrecorded()
 
-        def outside(edited: Mapping[str, Any]) -> Mapping[str, Any]:
+        def outside(edited: Mapping[str, Any], cut: Cut | None = None) -> Mapping[str, Any]:
             with suspended(ours):
-                return run(edited)
+                return run(edited, cut)
 
         with ours:
             layout = self._layout(block_list, args)

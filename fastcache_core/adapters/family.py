@@ -130,15 +130,16 @@ class Family:
     per_token: arguments with an entry for every token of the attention's sequence, and the axis that counts them, from
     the end if negative, or several by which versions of ComfyUI differ, the first longer than 1 of which does; entries
     may be fewer, each for several tokens in a row (frames). per_stream_token: the same for arguments that go with the
-    tokens of the image's stream, where that has others beside it. text_seen: the argument that says how many of the
-    text's tokens attention sees, where these are not all. ungathered: arguments that would have to be cut to the active
-    tokens as well and cannot; when one of them is set, tokens are not selected. no_tokens: why none are selected in any
-    case, or what tells from a block's arguments why none are, None where they may be. separate: why blocks must not be
-    predicted together, None where they may. joined: whether each list hands its image tokens to the next and the last
-    one to the head, which reads no others. mixed: whether the model mixes up the conditionings of a batch, so that what
-    is kept of them holds in the same batch only. references: whether all that comes behind the grid's tokens in the
-    image's stream is of reference pictures, which no head reads. medium: image, video, audio or 3d. defaults: settings
-    that were measured on real weights; None: by rule.
+    tokens of the image's stream, where that has others beside it. places: arguments of a block's forward that say where
+    in the image's stream the second of two modulations holds, from an index on or in ranges. text_seen: the argument
+    that says how many of the text's tokens attention sees, where these are not all. ungathered: arguments that would
+    have to be cut to the active tokens as well and cannot; when one of them is set, tokens are not selected. no_tokens:
+    why none are selected in any case, or what tells from a block's arguments why none are, None where they may be.
+    separate: why blocks must not be predicted together, None where they may. joined: whether each list hands its image
+    tokens to the next and the last one to the head, which reads no others. mixed: whether the model mixes up the
+    conditionings of a batch, so that what is kept of them holds in the same batch only. references: whether all that
+    comes behind the grid's tokens in the image's stream is of reference pictures, which no head reads. medium: image,
+    video, audio or 3d. defaults: settings that were measured on real weights; None: by rule.
     """
 
     name: str
@@ -149,6 +150,7 @@ class Family:
     image_first: Callable[[nn.Module], bool] = never
     per_token: Mapping[str, Axes] = field(default_factory=lambda: {"pe": 2, "vec": 1})
     per_stream_token: Mapping[str, Axes] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
     text_seen: str | None = None
     ungathered: tuple[str, ...] = ()
     no_tokens: str | Callable[[Arguments], str | None] | None = None

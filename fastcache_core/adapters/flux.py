@@ -13,4 +13,11 @@ def grid(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return 1, (height + patch // 2) // patch, (width + patch // 2) // patch
 
 
-FLUX = Family("flux", ("comfy.ldm.flux.model.Flux",), (DOUBLE, SINGLE), grid, references=True)
+FLUX = Family(
+    "flux",
+    ("comfy.ldm.flux.model.Flux",),
+    (DOUBLE, SINGLE),
+    grid,
+    places=("modulation_dims_img", "modulation_dims"),
+    references=True,
+)

@@ -25,6 +25,7 @@ KREA2 = Family(
     grid,
     last,
     behind=reference_tokens,
-    per_token={"freqs": 2},
-    ungathered=("timestep_zero_index",),
+    per_token={"freqs": 2, "vec": 1},
+    places=("timestep_zero_index",),
+    references=True,
 )

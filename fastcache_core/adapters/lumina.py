@@ -21,7 +21,6 @@ LUMINA = Family(
     (BLOCKS,),
     padded_square,
     start,
-    per_token={"freqs_cis": 1},
-    # References are modulated as if they were at timestep zero.
-    ungathered=("timestep_zero_index",),
+    per_token={"freqs_cis": 1, "adaln_input": 1},
+    places=("timestep_zero_index",),
 )

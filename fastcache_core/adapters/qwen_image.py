@@ -24,5 +24,6 @@ QWEN_IMAGE = Family(
     ("comfy.ldm.qwen_image.model.QwenImageTransformer2DModel",),
     (BLOCKS,),
     grid,
+    places=("timestep_zero_index",),
     references=True,
 )

@@ -25,15 +25,23 @@ def tensors_of(value: Any, axis: int) -> list[Tensor]:
     return found
 
 
-def gather_per_token(value: Any, axes: Axes, rows: Tensor, tokens: int) -> Any:
-    """An argument for the given rows [samples, k] of its tokens, where it differs between tokens.
+def comes_twice(tensor: Tensor, axes: Axes, samples: int) -> bool:
+    """Whether there are two of a modulation, as two entries or for twice the samples; places tell for which tokens."""
+    axis = token_axis(tensor, axes)
+    entries = tensor.shape[axis] if tensor.ndim >= axis + 2 else 1
+    return (entries, len(tensor)) in ((2, 1), (2, samples), (1, 2 * samples))
+
+
+def gather_per_token(value: Any, axes: Axes, rows: Tensor, tokens: int, by_place: bool = False) -> Any:
+    """An argument for the given rows [samples, k] of its tokens, where it differs between tokens; one that comes twice
+    stays if its two go by places.
 
     What has no axis of samples before that of tokens gets one.
     """
 
     def gather(tensor: Tensor) -> Tensor:
         axis = token_axis(tensor, axes)
-        if tensor.shape[axis] == 1:
+        if tensor.shape[axis] == 1 or (by_place and comes_twice(tensor, axes, len(rows))):
             return tensor
         each = -(-tokens // tensor.shape[axis])  # tokens in a row that share an entry
         if axis == 0:
@@ -43,6 +51,13 @@ def gather_per_token(value: Any, axes: Axes, rows: Tensor, tokens: int) -> Any:
         return table[batch[:, None], rows // each].movedim(1, axis)
 
     return changed(value, axes if isinstance(axes, int) else min(axes), gather)
+
+
+def moved(places: Any, place: Callable[[int], int]) -> Any:
+    """Places among tokens, an index or ranges (start, stop, ...), each put where `place` says."""
+    if isinstance(places, int):
+        return place(places)
+    return [(place(start), None if stop is None else place(stop), *more) for start, stop, *more in places]
 
 
 def changed(value: Any, axis: int, change: Callable[[Tensor], Tensor]) -> Any:

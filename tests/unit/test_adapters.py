@@ -167,7 +167,7 @@ def arguments(**more):
 
 
 def why(family, block_list, tokens=18, **more):
-    return why_no_tokens(family, block_list, arguments(**more), 2, tokens, 18)
+    return why_no_tokens(family, block_list, arguments(**more), 2, tokens, Span(0, 18, 18))
 
 
 def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
@@ -178,7 +178,7 @@ def test_tokens_are_refused_with_a_reason_where_it_would_be_unsafe():
         assert "another patch" in why(FLUX, SINGLE, transformer_options={"patches": {name: [print]}})
     without = {"img": torch.zeros(2, 18, 4)}
     for args in (without, without | {"transformer_options": None}):
-        assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, args, 2, 18, 18)
+        assert "ComfyUI's options" in why_no_tokens(FLUX, SINGLE, args, 2, 18, Span(0, 18, 18))
 
 
 def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
@@ -186,14 +186,16 @@ def test_ltx_2_says_where_its_attention_or_modulations_are_other_than_usual():
         times = dict.fromkeys(("v_timestep", "v_cross_scale_shift_timestep"), SimpleNamespace(num_frames=1))
         times["v_cross_gate_timestep"] = SimpleNamespace(num_frames=frames)
         args = {"video": torch.zeros(2, 18, 4), "transformer_options": options, **times}
-        return why_no_tokens(LTXAV, LTXAV.lists[0], args, 2, 20, 18)
+        return why_no_tokens(LTXAV, LTXAV.lists[0], args, 2, 20, Span(0, 18, 18))
 
     assert reason() is None and reason(run_ax=True) is None
     assert "left out" in reason(v2a_cross_attn=False) and "left out" in reason(stg_skip_self_attn=True)
     assert "modulations" in reason(frames=2)
-    assert why_no_tokens(LTXAV, LTXAV.lists[0], {"transformer_options": {}}, 2, 20, 18) is None  # another version's
+    assert (
+        why_no_tokens(LTXAV, LTXAV.lists[0], {"transformer_options": {}}, 2, 20, Span(0, 18, 18)) is None
+    )  # another version's
     args = {"img": torch.zeros(2, 18, 4), "transformer_options": {"stg_skip_self_attn": True}}
-    assert "left out" in why_no_tokens(LTXV, LTXV.lists[0], args, 2, 18, 18)
+    assert "left out" in why_no_tokens(LTXV, LTXV.lists[0], args, 2, 18, Span(0, 18, 18))
 
 
 @pytest.mark.parametrize(("tokens", "seen"), [(None, 3), (2, 2), (256, 3)])
@@ -215,7 +217,8 @@ def test_modulations_that_do_not_go_with_the_tokens_are_refused():
     assert why(of_image, DOUBLE, tokens=21, vec=torch.zeros(2, 18, 4)) is None
     # One for the image and one for what it refers to, in one batch.
     assert why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(2, 4)) is None
-    assert "(4, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(4, 4))
+    assert "come twice" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(4, 4))
+    assert "(6, 4)" in why(FLUX, DOUBLE, tokens=21, vec=torch.zeros(6, 4))
     # One for each of three frames.
     assert why(FLUX, WAN_LIKE, vec=torch.zeros(2, 3, 6, 4)) is None
     assert "(2, 3, 6, 4)" in why(FLUX, SINGLE, vec=torch.zeros(2, 3, 6, 4))
