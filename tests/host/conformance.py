@@ -24,6 +24,7 @@ from .graphs import ALL_BLOCKS, Report, refined, sample, toy_graph
 
 EXACT = 1e-4  # of the largest value: what rounding may make of the same sum in another order
 HALF = {"threshold": 0.01, "min_active": 0.5}
+DUE = HALF | {"max_active": 0.5, "refresh_interval": 2}  # references rest for two evaluations, and not in the third
 ALL_BUT_ONE = {"threshold": 0.01, "min_active": 0.99}
 COMPUTED, AT_REST = 3, 6  # evaluations of the sampler that stands still from the third on
 
@@ -146,9 +147,8 @@ def _tokens(server: ComfyServer, row: Row, options: dict[str, Any]) -> None:
     row.token_selector = round(report["computed_fraction"], 3)
     if not 0.05 < row.token_selector < 1:
         row.problems.append(f"token selector computes {row.token_selector:.0%}: {report['notes']}")
-    errors = [
-        _at_rest(server, row, off, options, ("partial:",), token_selector=active) for active in (HALF, ALL_BUT_ONE)
-    ]
+    choices = (HALF, ALL_BUT_ONE, DUE) if row.references else (HALF, ALL_BUT_ONE)
+    errors = [_at_rest(server, row, off, options, ("partial:",), token_selector=active) for active in choices]
     row.partial_error = max(errors)
 
 
