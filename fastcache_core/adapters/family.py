@@ -138,8 +138,9 @@ class Family:
     separate: why blocks must not be predicted together, None where they may. joined: whether each list hands its image
     tokens to the next and the last one to the head, which reads no others. mixed: whether the model mixes up the
     conditionings of a batch, so that what is kept of them holds in the same batch only. references: whether all that
-    comes behind the grid's tokens in the image's stream is of reference pictures, which no head reads. medium: image,
-    video, audio or 3d. defaults: settings that were measured on real weights; None: by rule.
+    comes behind the grid's tokens in the image's stream is of reference pictures, which no head reads; they may rest
+    where their modulation is another than the image's. medium: image, video, audio or 3d. defaults: settings that were
+    measured on real weights; None: by rule.
     """
 
     name: str

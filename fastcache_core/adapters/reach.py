@@ -42,7 +42,7 @@ def block_call(
             edited[OPTIONS] = attend_through(args[OPTIONS], attending, call)
             if chosen:
                 edited |= cut_to_rows(family, args, attending.rows, call)
-                if goes_by_place(family, args, rows):
+                if by_place:
                     cut = functools.partial(cut_or_stop, family, attending.place)
         out = run(edited, cut)
         return {name: block_list.flat(out[name]) for name in streams if out.get(name) is not None}
@@ -50,8 +50,12 @@ def block_call(
     streams = {name: block_list.flat(args[name]) for name in block_list.streams}
     image, *others = (h.shape[1] for h in streams.values())
     text = min(sum(others), args.get(family.text_seen, sum(others)))
-    stream, sequence = layout.spans(block_list.joint, image, text)
     rows = len(streams[block_list.streams[0]])
+    by_place = goes_by_place(family, args, rows)
+    stream, sequence = layout.spans(block_list.joint, image, text)
+    if not by_place:
+        # References that are modulated with the image change with it, and letting them rest did not pay.
+        stream, sequence = stream._replace(references=0), sequence._replace(references=0)
     why = functools.partial(why_no_tokens, family, block_list, args, rows, sequence.length, stream)
     name = block_list.streams[0]
     call = BlockCall(index, streams, (name, stream), sequence, compute, why, block_list.attends)
