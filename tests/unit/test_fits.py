@@ -48,7 +48,8 @@ def test_a_full_matrix_is_found_and_may_be_forbidden():
     found = fit_map(states, residuals, RUNS, rank=2)
     assert isinstance(found.linear, Full)
     torch.testing.assert_close(found.linear.matrix, matrix, atol=0.02, rtol=0.02)
-    assert not isinstance(fit_map(states, residuals, RUNS, rank=2, dense=False).linear, Full)
+    forbidden = fit_map(states, residuals, RUNS, rank=2, dense=False)
+    assert forbidden is None or isinstance(forbidden.linear, PerChannel)  # of some matrices that explains too little
 
 
 def test_sums_over_increments_are_kept_once(monkeypatch):
