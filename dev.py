@@ -5,7 +5,7 @@
     python3 dev.py serve [--port N]       start ComfyUI with the pack and the demo's model; Ctrl+C stops it
     python3 dev.py test [SUITE] [...]     run all tests, or one suite: unit, host or browser; the rest goes to pytest.
                                           On all cores at once, then those that measure time, alone; in one process if
-                                          the rest says what (-m, a name with ::) or on how many (-n)
+                                          the rest says what (a file, a name with ::, -m) or on how many (-n)
     python3 dev.py bench [--quick] [...]  measure every method on the demo's models; --help tells what can be chosen
     python3 dev.py conformance [JSON ...] try every model family; JSON: out/conformance.json of other ComfyUI versions
 
@@ -142,7 +142,12 @@ def threads(count: int) -> dict[str, str]:
 
 def chooses(argument: str) -> bool:
     """Whether an argument for pytest says itself which tests run, or in how many processes."""
-    return argument.startswith(("-n", "-m", "--numprocesses")) or "::" in argument or argument in ("no:xdist", "--pdb")
+    return argument.startswith(("-n", "-m", "--numprocesses")) or names(argument) or argument in ("no:xdist", "--pdb")
+
+
+def names(argument: str) -> bool:
+    """Whether an argument for pytest is a test, or a file or folder of tests."""
+    return "::" in argument or Path(argument).parts[:1] == ("tests",)
 
 
 def test(arguments: list[str]) -> int:
@@ -154,7 +159,7 @@ def test(arguments: list[str]) -> int:
     if browser:
         variables |= {"FASTCACHE_CHROMIUM": chromium(), "FASTCACHE_FRONTEND": str(installation.frontend)}
     command = [str(installation.python), "-m", "pytest"]
-    command += rest if any("::" in argument for argument in rest) else [f"tests/{suite}".rstrip("/"), *rest]
+    command += rest if any(map(names, rest)) else [f"tests/{suite}".rstrip("/"), *rest]
     if any(map(chooses, rest)):
         return run(command, variables)
     count = cores()

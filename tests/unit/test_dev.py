@@ -301,8 +301,8 @@ def test_who_chooses_gets_one_run_as_told(pytest_runs: list, choice: list[str]) 
     assert [command for command, _ in pytest_runs] == [["tests/host", *choice]]
 
 
-def test_a_named_test_runs_by_itself(pytest_runs: list) -> None:
-    name = "tests/unit/test_cost.py::test_a_predicted_block_costs_at_most_a_twentieth_of_a_computed_one"
+@pytest.mark.parametrize("name", ["tests/unit/test_cost.py", "tests/unit/test_cost.py::test_a_stack_costs_little"])
+def test_a_named_file_or_test_runs_by_itself(pytest_runs: list, name: str) -> None:
     assert dev.test(["unit", name]) == 0
     assert [command for command, _ in pytest_runs] == [[name]]
 
