@@ -115,7 +115,7 @@ class Run:
         self._entered: Site | None = None
         self._predictable = False
         self._acts = Action.COMPUTE, ""
-        self._selectable = set[int]()  # blocks that were computed and can compute some of their tokens as well
+        self._selectable = set[int]()  # blocks that can compute some of their tokens
         self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
         self._passing = range(0)
         self._entries: Streams = {}
@@ -341,9 +341,6 @@ class Run:
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
         if not self._selectable.issuperset(site.blocks):
-            return Action.COMPUTE, "computed: not all of the blocks can compute some of their tokens only"
-        if self.memory.serves and not self.memory.keeps(self._branches, call):
-            self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         if decision.resting and decision.active.shape[1] == call.tokens.shape[1]:
             return Action.PARTIAL, "partial: tokens of reference pictures rest until refresh_interval"
@@ -363,15 +360,21 @@ class Run:
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
-        sigma, keeper = self._evaluation.sigma, None
-        if self.decider.selecting and self._may_select(call):
-            self._selectable.update(call.blocks)
-            if self.memory.serves:
-                keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, sigma))
+        selecting, keeper = self._may_select(call), None
+        if selecting and self.memory.serves:
+            keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, self._evaluation.sigma))
         streams = self._timed(call, call.streams, keeper)
+        self._heed_selectable(call, selecting)
         if site.last in call.blocks and self._entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
         return streams
+
+    def _heed_selectable(self, call: BlockCall, selecting: bool) -> None:
+        """A block was computed: when it comes next, can some of its tokens be?"""
+        kept = selecting and (not self.memory.serves or self.memory.keeps(self._branches, call))
+        if selecting and not kept:
+            self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
+        (self._selectable.update if kept else self._selectable.difference_update)(call.blocks)
 
     def _learn(self, site: Site, call: BlockCall, decided: SiteDecision, out: Streams) -> None:
         """A whole site was computed: see how far off predicting it would have been, and remember it."""
@@ -460,33 +463,26 @@ class Run:
         """See how far off predicting the tokens that were computed would have been, and remember them; chosen: their
         indices in the image and rows in its stream."""
         (image, span), (active, rows) = call.image, chosen
+        # At sites of the image only there is nothing but its chosen tokens; else these lie among others.
+        alone = self.cut.image_only(site)
+        name, start, rows = (IMAGE, 0, active) if alone else (image, span.start, rows)
+        here = slice(start, start + active.shape[1])
         entries, self._entries = self._entries, {}
         out = self._chosen(site, call, active, outputs)
         # A model's last block may return the image only, and a stream may have no tokens.
         same = [name for name, h in entries.items() if h.numel() and name in out and out[name].shape == h.shape]
         residuals = {name: out[name] - entries[name] for name in same}
-        name, places, here = IMAGE, active, slice(None)
-        if not self.cut.image_only(site):
-            name, places, here = image, active + span.start, slice(span.start, span.start + active.shape[1])
-            self.memory.remember(
-                self._branches, site, {n: r for n, r in residuals.items() if n != image}, entries, *self._now
-            )
-        else:
-            rows = active
-        residual, entry = residuals[name], entries[name]
+        residual, entry = residuals.pop(name), entries[name]
         if decided.change is not None:
             counted = once(decision.mask, active)
             offsets = self.memory.offsets_of_rows(
-                self._branches, site, name, places, residual[:, here], entry[:, here], counted, self.sigma,
+                self._branches, site, name, active + start, residual[:, here], entry[:, here], counted, self.sigma,
                 decided.forecast,
             )  # fmt: skip
             self._measured(site, call, decided, offsets)
-        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, *self._now)
-
-    @property
-    def _now(self) -> tuple[float, int]:
-        """Sigma and number of the present evaluation."""
-        return self._evaluation.sigma, self._evaluation.index
+        sigma, index = self._evaluation.sigma, self._evaluation.index
+        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, sigma, index)
+        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
 
     # Reporting.
 
