@@ -381,7 +381,7 @@ class Decider:
         forecast = forecast or self.config.block_cache.fixed_forecast
         if forecast is None:
             calibrated = planned and planned.forecast
-            forecast = Forecast(record.damping.value) if calibrated is None else calibrated
+            forecast = Forecast(record.damping.value, bent=True) if calibrated is None else calibrated
         return SiteDecision(predict, reason, seen.change, seen.error, forecast, record.computed_at)
 
     def _look_back(self, lead: Lead, looked_at: Tensor | None, decision: Decision) -> None:

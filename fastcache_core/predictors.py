@@ -3,8 +3,8 @@
 Extrapolation in sigma, damped:  r(s) = r_a + d * k * (r_a - r_b),  k = (s - s_a) / (s_a - s_b),  a and b the last two
 anchors. d = 0 is residual reuse (FORA, arXiv 2407.01425, at block level); d = 1 the first-order Taylor step of
 TaylorSeer (arXiv 2503.06923), in sigma instead of step numbers, so that uneven schedules and several calls a step are
-right. A second difference, r_b - r_c, gives the next term of Newton's interpolation; every forecast is a pair of
-weights on the two differences (`Forecast`).
+right. How much damping is right depends on how far it goes (`damping_at`). A second difference, r_b - r_c, gives the
+next term of Newton's interpolation; every forecast is a pair of weights on the two differences (`Forecast`).
 
 Linear approximation (FastCache, arXiv 2505.20353, re-centred at every anchor, so that it cannot drift):
 y = h + r_a + A (h - h_a). With q = r - A h it is y = h + A h + q, and q, what the linear part leaves, is carried
@@ -35,9 +35,9 @@ HALF_MAX = torch.finfo(torch.float16).max
 class Offset(NamedTuple):
     """How a prediction compares with what was computed, on the device.
 
-    error: norm of the difference; size: norm of the computed residual; scalars. along: the reused residual's miss along
-    the step that extrapolation takes, and length: that step's squared norm, both [samples]; along / length would have
-    been the right damping.
+    error: norm of the difference; size: norm of the computed residual; scalars. length: squared norm of the step that
+    extrapolation takes, and along: how much of it would have been right, both [samples]; along / length would have been
+    the right damping one distance between anchors ahead (`damping_at`).
     """
 
     error: Tensor
@@ -52,20 +52,32 @@ class Forecast(NamedTuple):
     first, second: factors on the terms of Newton's interpolation in sigma, of which (1, 1) meets a residual that is
     quadratic in sigma, (d, 0) is damped extrapolation and (0, 0) reuse; unless `in_sigma`, the weights w1 and w2
     themselves. first may be [samples]. taylor: the second term is Taylor's with differences for derivatives, as in
-    TaylorSeer, smaller than Newton's near the anchor.
+    TaylorSeer, smaller than Newton's near the anchor. bent: first is what damps one distance between anchors ahead,
+    elsewhere `damping_at` does.
     """
 
     first: float | Tensor = 1.0
     second: float = 0.0
     in_sigma: bool = True
     taylor: bool = False
+    bent: bool = False
 
 
 REUSE, UNDAMPED = Forecast(0.0), Forecast(1.0)
 
 
+def damping_at(ahead: float | Tensor, first: float | Tensor) -> float | Tensor:
+    """The damping k distances between anchors ahead, if `first` is right one ahead: 1 + (k + 1) / 2 (first - 1).
+
+    So it is where the residual goes along a parabola whose second difference lies along the first (Newton's second
+    term), as far as it does not turn back or speed up: from 0 to 1.
+    """
+    damping = 1 + (ahead + 1) / 2 * (first - 1)
+    return damping.clamp(0, 1) if isinstance(damping, Tensor) else min(max(damping, 0.0), 1.0)
+
+
 class Damping:
-    """The damping of one site's extrapolation, by least squares over what would have been right.
+    """The damping of one site's extrapolation one distance between anchors ahead, as it would have been right lately.
 
     One for every sample of a batch, so that a batch equals its single runs; on the device, never read by the host.
     """
@@ -89,7 +101,7 @@ class Damping:
         """One number, or [samples]."""
         if self._along is None:
             return DAMPING
-        return torch.where(self._weight > 0, (self._along / (self._weight + TINY)).clamp(0, 1), DAMPING)
+        return torch.where(self._weight > 0, (self._along / (self._weight + TINY)).clamp(-1, 1), DAMPING)
 
 
 def bounded(h: Tensor) -> Tensor:
@@ -162,8 +174,10 @@ class History:
             nothing = torch.zeros(len(residual), device=residual.device)
             return Offset(norm(missed), size, nothing, nothing)
         ahead = self._ahead(sigma)
-        step = difference[:, rows].float() * (ahead[:, rows] if isinstance(ahead, Tensor) else ahead)
-        along, length = dot(missed, step), dot(step, step)
+        ahead = ahead[:, rows].clamp(min=0) if isinstance(ahead, Tensor) else max(ahead, 0.0)
+        step = difference[:, rows].float() * ahead
+        length = dot(step, step)
+        along = length + dot(missed - step, step * (2 / (ahead + 1)))  # damping_at, the other way round
         for term, weight in self._terms(residual.device, sigma, forecast):
             cut = weight[:, rows] if isinstance(weight, Tensor) and weight.shape[1] > 1 else weight
             missed = missed - cut * term[:, rows].float()
@@ -179,6 +193,7 @@ class History:
             weights = first, second
         else:
             ahead = self._ahead(sigma)
+            first = damping_at(ahead, first) if forecast.bent else first
             curved = self._curved(ahead, forecast.taylor) if second and self._older is not None else (0.0, 0.0)
             weights = first * ahead + second * curved[0], second * curved[1]
         terms = [(difference, weights[0])]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fastcache_core.linear import PerChannel
-from fastcache_core.predictors import REUSE, Forecast, History, LinearHistory
+from fastcache_core.predictors import REUSE, Forecast, History, LinearHistory, damping_at
 from fastcache_core.store import Store
 
 
@@ -22,6 +22,33 @@ def test_extrapolation_meets_a_residual_that_is_linear_in_sigma():
     history = History(residual(1.0), 1.0)
     history.remember(residual(0.7), 0.7)  # uneven steps: sigma, not the step number, counts
     torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.2), residual(0.2))
+
+
+def test_damping_is_less_nearer_and_more_farther_away():
+    assert [damping_at(ahead, 0.5) for ahead in (0.0, 1.0, 2.0)] == [0.75, 0.5, 0.25]
+    assert [damping_at(ahead, 1.0) for ahead in (0.0, 1.0, 4.0)] == [1.0, 1.0, 1.0]
+    assert damping_at(4.0, 0.5) == 0.0 and damping_at(0.0, -1.0) == 0.0
+    assert damping_at(torch.tensor([0.0, 1.0, 4.0]), torch.tensor(0.5)).tolist() == [0.75, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("tokens_apart", [False, True])
+def test_a_parabola_is_met_at_every_distance_once_its_bend_was_measured_at_one(tokens_apart):
+    """The residual rises ever more slowly, 0, 8, 14, 18, 20 at even steps."""
+
+    def bent(steps):
+        return residual(1.0) * (8 * steps - steps * (steps - 1)) / 10
+
+    history, h = History(bent(0), 1.0), torch.zeros(1, 3, 2)
+    if tokens_apart:
+        history.remember_rows(torch.tensor([[0, 1, 2]]), bent(1), 0.9)
+    else:
+        history.remember(bent(1), 0.9)
+    found = history.offset(bent(3), h, 0.7, REUSE, slice(None))
+    damping = found.along / found.length
+    assert damping.tolist() == pytest.approx([0.75])  # one step ahead, 6 is right in place of 8
+    for steps in (1.5, 2, 3):
+        predicted = history.predict(h, 1 - steps / 10, Forecast(damping, bent=True))
+        torch.testing.assert_close(predicted, bent(steps))
 
 
 def test_damping_takes_that_part_of_the_way():
