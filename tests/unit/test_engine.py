@@ -253,9 +253,11 @@ def test_errors_are_measured_where_some_tokens_are_computed_and_a_batch_measures
     assert statistics == [len(measured)]
 
 
-def test_tokens_are_not_selected_where_attention_cannot_be_reached():
-    blocks, states = [toys.add_sigma(1.0)], toys.trajectory(7)
-    run = toys.make_run(blocks, SIGMAS, token_threshold=1e-3)
+@pytest.mark.parametrize(("others", "level"), [([], "block"), ([], "stack"), ([toys.attend(0, 4)], "stack")])
+def test_tokens_are_not_selected_where_attention_cannot_be_reached(others, level):
+    """Of any block of a site, whatever its others could."""
+    blocks, states = [*others, toys.add_sigma(1.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, token_threshold=1e-3, level=level)
     for sigma, img, out in zip(SIGMAS[:-1], states, sample(run, blocks, states), strict=True):
         torch.testing.assert_close(out["cond"], plain(blocks, sigma, img))
     assert run.report.computed_fraction == 1
