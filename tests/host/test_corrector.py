@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from demo.graphs import Graph, node
+from demo.graphs import PROMPTS, Graph, node
 
 from .graphs import bypassed, graph, quality, refined, sample
 
@@ -35,8 +35,10 @@ def test_euler_comes_closer_with_no_more_work(server):
 
 
 def test_dpmpp_2m_which_extrapolates_itself_is_not_worse_with_no_more_work(server):
-    corrected, work, corrections = measured(server, True, 0.14, sampler_name="dpmpp_2m")
-    plain, rival, _ = measured(server, False, 0.1, sampler_name="dpmpp_2m")
+    """On 16 pictures, as which evaluations happen to be computed is worth a decibel or two either way."""
+    options = [{"sampler_name": "dpmpp_2m", "seed": seed, "prompts": PROMPTS} for seed in (7, 8)]
+    corrected, work, corrections = np.mean([measured(server, True, 0.1, **each) for each in options], axis=0)
+    plain, rival, _ = np.mean([measured(server, False, 0.07, **each) for each in options], axis=0)
     assert work <= rival and corrected >= plain - 0.5
     assert corrections > 0
 
