@@ -32,7 +32,7 @@ BLOCK_CACHE = {
     "warmup_evaluations": 0,
 }
 TOKEN_SELECTOR = {
-    "threshold": 0.02,
+    "threshold": 0.0001,
     "min_active": 0.0,
     "max_active": 1.0,
     "refresh_interval": 6,

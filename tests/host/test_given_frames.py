@@ -42,8 +42,7 @@ def computed_tokens(report: dict) -> np.ndarray:
 @pytest.mark.parametrize("family", ["wan22_ti2v", "ltxv"])
 def test_a_given_frame_rests_and_the_others_never_do(server, family):
     plain, _ = sample(server, with_first_frame_given(toy_graph(family)))
-    threshold = server.object_info()["FastCacheTokenSelector"]["input"]["required"]["threshold"][1]["default"]
-    graph = refined(toy_graph(family, {"block_threshold": 0.0}), None, {"threshold": threshold})
+    graph = refined(toy_graph(family, {"block_threshold": 0.0}), None, {})
     resting, report = sample(server, with_first_frame_given(graph))
     computed = computed_tokens(report)
     first, others = computed[:, :, :1], computed[:, :, 1:]

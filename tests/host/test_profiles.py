@@ -209,4 +209,4 @@ def test_a_schedule_for_the_whole_model_is_followed_there(server, folder):
     _, report = sample(server, with_profile(graph(fastcache={}), "whole"))
     assert report["computed"] == MASK and report["run"]["level"] == "model_output"
     _, report = sample(server, with_profile(graph(fastcache={"token_threshold": 0.02}), "whole"))
-    assert report["run"]["level"] == "block", report["notes"]
+    assert report["run"]["level"] == "stack", report["notes"]
