@@ -115,6 +115,7 @@ class Run:
         self._entered: Site | None = None
         self._predictable = False
         self._acts = Action.COMPUTE, ""
+        self._some_rest = False  # from when on keys and values are kept
         self._selectable = set[int]()  # blocks that can compute some of their tokens
         self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
         self._passing = range(0)
@@ -281,6 +282,7 @@ class Run:
         self.safety.respect_budget(call, self._branches)
         if self.safety.off:
             return self._everything_computed()
+        self._some_rest = self._some_rest or entered.some_rest
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
         decision = self.decider.decide(self._evaluation, self._view, lead, entered)
@@ -340,7 +342,8 @@ class Run:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        if not self._selectable.issuperset(site.blocks):
+        kept = not self.memory.serves or self.memory.keeps(self._branches, call)
+        if not kept or not self._selectable.issuperset(site.blocks):
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         if decision.resting and decision.active.shape[1] == call.tokens.shape[1]:
             return Action.PARTIAL, "partial: tokens of reference pictures rest until refresh_interval"
@@ -360,7 +363,7 @@ class Run:
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
             self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
-        selecting, keeper = self._may_select(call), None
+        selecting, keeper = self._some_rest and self._may_select(call), None
         if selecting and self.memory.serves:
             keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, self._evaluation.sigma))
         streams = self._timed(call, call.streams, keeper)

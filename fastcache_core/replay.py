@@ -109,6 +109,7 @@ class _Replay:
             for threshold in block_thresholds
         ]
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
+        self.wanted = self.kept = False  # keys and values, from when some token is to rest on
         self.restarts = set(run["restarts"])
         self.difficulty = [self._difficulty(site) for site in self.sites]
         self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
@@ -125,11 +126,14 @@ class _Replay:
             facts = site_facts(lead, self.sites, step, self.alpha, self.own)
             predicted = self._predicted(evaluation, facts, forced is not None)
             mask = selected if forced is None else None
-            fraction = 1.0 if mask is None else int(mask.sum(dim=1).amax()) / mask.shape[1]
+            self.wanted |= selected is not None and not bool(selected.all())
+            whole = mask is None or not self.kept
+            fraction = 1.0 if whole else int(mask.sum(dim=1).amax()) / mask.shape[1]
             advance_sites(lead, evaluation, dict(zip(self.sites, predicted, strict=True)))
             if self.tokens:
                 masks.append(self.tokens.advance(evaluation, lead.travelled, mask, all(predicted)))
-                left.append(0.0 if all(predicted) else self.tokens.left(masks[-1]))
+                left.append(0.0 if all(predicted) or not self.kept else self.tokens.left(masks[-1]))
+            self.kept = self.kept or (self.wanted and not all(predicted))
             computed.append(self._row(predicted, fraction))
             errors.append(self._error(evaluation, facts, predicted))
             self._learn(lead, evaluation, facts, predicted)

@@ -126,6 +126,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
   const sites = report.sites.map((site) => new Site(report, site));
   const tokens = tokenThresholds.some(Boolean) ? new Tokens(report, tokenThresholds) : null;
   let travelled = 0;
+  let [wanted, kept] = [false, false]; // keys and values, from when some token is to rest on
   /** @type {WhatIf} */
   const answer = { computed: [], computedFraction: 0, errors: [], masks: tokens && [], left: [] };
   for (let evaluation = 0; evaluation < report.evaluations; evaluation++) {
@@ -138,13 +139,15 @@ export function replay(report, blockThresholds, tokenThresholds) {
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
     const mask = forced ? null : selected;
-    const fraction = mask === null ? 1 : mostComputed(mask, tokens?.samples ?? 1);
+    wanted ||= selected?.includes(0) ?? false;
+    const fraction = mask === null || !kept ? 1 : mostComputed(mask, tokens?.samples ?? 1);
     sites.forEach((site, i) => site.advance(predicted[i], travelled));
     if (tokens) {
       const moved = tokens.advance(evaluation, travelled, mask, rested);
       answer.masks?.push(moved);
-      answer.left.push(rested ? 0 : tokens.left(moved));
+      answer.left.push(rested || !kept ? 0 : tokens.left(moved));
     }
+    kept ||= wanted && !rested;
     answer.computed.push(rowOf(report, predicted, fraction));
     answer.errors.push(estimate(sites, seen, predicted, evaluation));
     sites.forEach((site, i) => !predicted[i] && site.learn(evaluation, seen[i].change));
