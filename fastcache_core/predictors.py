@@ -176,8 +176,11 @@ class History:
         ahead = self._ahead(sigma)
         ahead = ahead[:, rows].clamp(min=0) if isinstance(ahead, Tensor) else max(ahead, 0.0)
         step = difference[:, rows].float() * ahead
-        length = dot(step, step)
-        along = length + dot(missed - step, step * (2 / (ahead + 1)))  # damping_at, the other way round
+        length, bend = dot(step, step), 2 / (ahead + 1)  # damping_at, the other way round
+        if isinstance(bend, Tensor):
+            along = length + dot(missed - step, step * bend)
+        else:
+            along = length + bend * (dot(missed, step) - length)
         for term, weight in self._terms(residual.device, sigma, forecast):
             cut = weight[:, rows] if isinstance(weight, Tensor) and weight.shape[1] > 1 else weight
             missed = missed - cut * term[:, rows].float()
