@@ -402,8 +402,12 @@ class Decider:
         if lead.anchors is not None:
             computed = not all(predicted.values())
             lead.references = 0 if computed and not decision.resting else lead.references + 1
-            some = decision.mask if computed else None
-            lead.anchors.move(h, torch.full(h.shape[:2], computed, device=h.device) if some is None else some)
+            if not computed:
+                lead.anchors.rest()
+            elif decision.mask is None:
+                lead.anchors.move_all(h.clone() if lead.entry is None else lead.entry)
+            else:
+                lead.anchors.move(h, decision.mask)
 
 
 def aligned(

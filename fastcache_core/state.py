@@ -78,6 +78,14 @@ class TokenAnchors:
         self.hidden = torch.where(active[..., None], h, self.hidden)
         self.age = torch.where(active, 0, self.age + 1)
 
+    def rest(self) -> None:
+        """All tokens grow older."""
+        self.age = self.age + 1
+
+    def move_all(self, h: Tensor) -> None:
+        """All tokens get their anchor at h, which is shared with whoever keeps it and never written into."""
+        self.hidden, self.age = h, torch.zeros_like(self.age)
+
     @property
     def nbytes(self) -> int:
         return self.hidden.nbytes + self.age.nbytes
