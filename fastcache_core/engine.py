@@ -328,9 +328,11 @@ class Run:
             streams = self.memory.kept(site, call, call.streams)
             self._predictable = self.memory.fits(self._branches, site, streams, decided.anchor)
             self._acts = self._settled(site, call, decision, decided)
-        if self._entered != site and (decided.predict or decision.active is not None):
+        if self._entered == site:
+            return self._acts
+        if decided.predict or decision.active is not None:
             return Action.COMPUTE, "computed: another patch took the place of blocks before it"
-        return self._acts if self._entered == site else (Action.COMPUTE, decided.reason)
+        return Action.COMPUTE, decided.reason
 
     def _settled(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
         """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
@@ -342,8 +344,7 @@ class Run:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        kept = not self.memory.serves or self.memory.keeps(self._branches, call)
-        if not kept or not self._selectable.issuperset(site.blocks):
+        if not (self._selectable.issuperset(site.blocks) and self.memory.keeps(self._branches, call)):
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         if decision.resting and decision.active.shape[1] == call.tokens.shape[1]:
             return Action.PARTIAL, "partial: tokens of reference pictures rest until refresh_interval"
@@ -374,7 +375,7 @@ class Run:
 
     def _heed_selectable(self, call: BlockCall, selecting: bool) -> None:
         """A block was computed: when it comes next, can some of its tokens be?"""
-        kept = selecting and (not self.memory.serves or self.memory.keeps(self._branches, call))
+        kept = selecting and self.memory.keeps(self._branches, call)
         if selecting and not kept:
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
         (self._selectable.update if kept else self._selectable.difference_update)(call.blocks)

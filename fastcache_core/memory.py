@@ -194,8 +194,8 @@ class Memory:
             branch.histories[site, name].remember_rows(r, part, sigma, h)
 
     def keeps(self, branches: Sequence[Branch], call: BlockCall) -> bool:
-        """Whether there are keys and values of all tokens of this block."""
-        return all((call.index, call.own_attention[0]) in branch.keys_values for branch in branches)
+        """Whether there are keys and values of all tokens of this block, if static ones serve as such."""
+        return not self.serves or all((call.index, call.own_attention[0]) in branch.keys_values for branch in branches)
 
     def keeper(
         self, branches: Sequence[Branch], index: int, sigma: float
