@@ -444,7 +444,7 @@ def site_facts(
         error = record.errors.bound(change, alpha)
         anchor = lead.path[record.left - 1].sigma if record.left else 0.0
         seen = SiteFacts(change, step, error, share, record.skips, own, anchor=anchor, path=lead.path[record.left :])
-        known.append(seen._replace(rate=record.rate))
+        known.append(seen._replace(rate=record.rate, longest=record.longest))
     return known
 
 
@@ -452,6 +452,8 @@ def advance_sites(lead: Lead, evaluation: int, predicted: Mapping[Site, bool]) -
     """Count what was predicted, and where what was not left the lead."""
     for site, skipped in predicted.items():
         record = lead.sites.setdefault(site, SiteRecord())
-        record.skips = record.skips + 1 if skipped else 0
-        if not skipped:
+        if skipped:
+            record.skips += 1
+        else:
+            record.longest, record.skips = max(record.longest, record.skips), 0
             record.computed_at, record.travelled, record.left = evaluation, lead.travelled, len(lead.path)

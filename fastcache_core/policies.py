@@ -46,10 +46,10 @@ class SiteFacts(NamedTuple):
     change: relative change of the entry state accumulated since the site was computed, None if it never was;
     step: the same since the evaluation before. error: bound of the error of predicting it now, relative to its work,
     None before one was measured; share: its work, as a part of all sites'. skips: evaluations predicted in a row just
-    before this one. threshold: its own, None where the general one holds. planned: whether a mask has it computed.
-    distance: relative change since everything was last computed, as the crow flies, where a rule needs it. anchor:
-    sigma at which the site was computed; path: the evaluations since then, with this one. rate: last measured error
-    over the change that it took.
+    before this one; longest: the most that were in a row before those. threshold: its own, None where the general one
+    holds. planned: whether a mask has it computed. distance: relative change since everything was last computed, as the
+    crow flies, where a rule needs it. anchor: sigma at which the site was computed; path: the evaluations since then,
+    with this one. rate: last measured error over the change that it took.
     """
 
     change: float | None
@@ -63,8 +63,10 @@ class SiteFacts(NamedTuple):
     anchor: float = 0.0
     path: Sequence[Step] = ()
     rate: float | None = None
+    longest: int = 0
 
 
+GROWTH = 2  # times the longest row of predicted evaluations so far is the most that the next one has
 Rule = Callable[[Facts, Sequence[SiteFacts], BlockCacheConfig], "list[str | None]"]
 
 
@@ -87,6 +89,8 @@ def guard_site(site: SiteFacts, config: BlockCacheConfig) -> str | None:
         return "computed: nothing is remembered of it yet"
     if site.skips >= config.max_consecutive_skips and config.rule not in PLANNED:
         return f"computed: {site.skips} evaluations in a row were predicted (max_consecutive_skips)"
+    if config.rule == "significance" and site.skips >= (most := max(1, GROWTH * site.longest)):
+        return f"computed: no more than {most} evaluations in a row may be predicted yet"
     return None
 
 
@@ -183,6 +187,8 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     Errors of what is predicted in one evaluation add up at most (triangle inequality; the bound of FastCache's section
     on error accumulation), each weighted by the site's share of the work. All or none: to predict just those sites
     whose errors still fit was measured to be far worse, because the others then work on states that were predicted.
+    Rows of predicted evaluations grow by doubling at most (guard_site): where much is allowed, a long row right after
+    the warm-up, when errors are largest and least known, cost more than all later ones.
     Sites with a threshold of their own are held to that alone.
     """
     shared = [site for site in sites if site.threshold is None]

@@ -103,14 +103,15 @@ class SiteRecord:
     """What decisions about one site rest on, for one view of the picture.
 
     computed_at: last evaluation at which it was not predicted; travelled: how far the entry state had come then. skips:
-    evaluations predicted since. errors: what predictions would have been off by when they were not needed; size: norm
-    of its last residual; damping: of its extrapolation. left: evaluations on the way when it was last computed. rate:
-    last measured error over the change that it took.
+    evaluations predicted since; longest: the most that were in a row before. errors: what predictions would have
+    been off by when they were not needed; size: norm of its last residual; damping: of its extrapolation. left:
+    evaluations on the way when it was last computed. rate: last measured error over the change that it took.
     """
 
     computed_at: int = -1
     travelled: float = 0.0
     skips: int = 0
+    longest: int = 0
     errors: ErrorStatistics = field(default_factory=ErrorStatistics)
     damping: Damping = field(default_factory=Damping)
     size: float = 0.0

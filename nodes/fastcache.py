@@ -106,8 +106,8 @@ class FastCache(io.ComfyNode):
                     min=1,
                     max=1000,
                     tooltip="Compute at least once after this many predicted evaluations. 1: at most every other one "
-                    "is predicted; higher: faster, less faithful. A profile's schedule and the rule interval say it "
-                    "themselves.",
+                    "is predicted; higher: faster, less faithful. The rule significance works up to it, at most "
+                    "doubling from one. A profile's schedule and the rule interval say it themselves.",
                 ),
                 io.Combo.Input(
                     "cache_device",

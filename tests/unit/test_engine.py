@@ -321,6 +321,15 @@ def test_what_is_added_between_blocks_is_noticed_and_counted_once(when):
     assert run.decider.synchronisations == 11
 
 
+def test_rows_of_predicted_evaluations_grow():
+    """Whatever the threshold: one first, then two, then four."""
+    block, sigmas = toys.add(1.0), [1 - i / 16 for i in range(17)]
+    run = toys.make_run([block], sigmas, 10.0, rule="significance", warmup_evaluations=3, max_consecutive_skips=9)
+    for sigma, img in zip(sigmas, toys.trajectory(16), strict=False):
+        toys.evaluate(run, [block], sigma, img.clone())
+    assert computed(run) == [1, 1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1]
+
+
 def test_views_of_different_parts_of_the_picture_decide_for_themselves():
     """Area A stands still, area B moves: B must not be predicted because A may be."""
     block = toys.add(1.0)

@@ -48,8 +48,17 @@ def test_a_threshold_of_0_switches_every_rule_off(rule):
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in PLANNED])
 def test_skips_in_a_row_are_bounded_and_counted_per_site(rule):
-    sites = [KNOWN._replace(skips=n) for n in (1, 2, 3)]
+    sites = [KNOWN._replace(skips=n, longest=5) for n in (1, 2, 3)]
     assert predicted(sites, LOOKED_UP, rule=rule, threshold=10.0, max_consecutive_skips=2) == [True, False, False]
+
+
+@pytest.mark.parametrize("longest, most", [(0, 1), (1, 2), (2, 4), (3, 6)])
+def test_a_row_of_predicted_evaluations_is_at_most_twice_as_long_as_any_before(longest, most):
+    sites = [KNOWN._replace(skips=n, longest=longest) for n in range(8)]
+    free = {"threshold": 10.0, "max_consecutive_skips": 20}
+    assert predicted(sites, rule="significance", **free) == [n < most for n in range(8)]
+    assert all(predicted(sites, rule="change", **free))
+    assert f"no more than {most} evaluations in a row" in reason(sites[-1], rule="significance", **free)
 
 
 def test_what_a_rule_measures_is_held_against_the_threshold():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fastcache_core import significance
+from fastcache_core.policies import GROWTH
 from fastcache_core.replay import replay
 from fastcache_core.thresholds import HIGHEST
 from tests.unit.test_replay import recorded
@@ -71,4 +72,5 @@ def test_both_have_the_same_constants():
         "priorSpread": significance.PRIOR_SPREAD,
         "priorWeight": significance.PRIOR_WEIGHT,
         "highest": HIGHEST,
+        "growth": GROWTH,
     }

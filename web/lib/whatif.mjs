@@ -19,15 +19,16 @@
  * @property {number | null} change
  * @property {number | null} error
  * @property {number} share
- * @property {number} skips
+ * @property {number} skips evaluations predicted in a row just before
+ * @property {number} longest the most that were in a row before those
  * @property {number | null} own its own threshold
  */
 
 /** fastcache_core/significance.py and thresholds.py have the same numbers; a test compares them. */
 export const CONSTANTS = Object.freeze({
-  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10,
+  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2,
 });
-const { exponent, forgetting, tiny, priorSpread, priorWeight } = CONSTANTS;
+const { exponent, forgetting, tiny, priorSpread, priorWeight, growth } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
@@ -174,8 +175,13 @@ class Site {
   /** @param {boolean} predicted @param {number} travelled */
   advance(predicted, travelled) {
     const { known } = this;
-    known.skips = predicted ? known.skips + 1 : 0;
-    if (!predicted) known.computedAt = travelled;
+    if (predicted) {
+      known.skips += 1;
+      return;
+    }
+    known.longest = Math.max(known.longest, known.skips);
+    known.skips = 0;
+    known.computedAt = travelled;
   }
 
   /** ErrorStatistics.update. @param {number} evaluation @param {number | null} change */
@@ -205,7 +211,7 @@ class Site {
 
 /** What is known of a site at first: SiteRecord. `computedAt`: how far the state had come when it was computed. */
 function unknown() {
-  return { computedAt: NaN, skips: 0, size: 0, count: 0, mean: 0, variance: 0, weights: 0 };
+  return { computedAt: NaN, skips: 0, longest: 0, size: 0, count: 0, mean: 0, variance: 0, weights: 0 };
 }
 
 /** @param {number} z of the normal distribution @param {number} degrees @returns {number} the same of Student's t */
@@ -223,21 +229,23 @@ function studentQuantile(z, degrees) {
 function seeSites(sites, step, travelled, z) {
   const total = sites.reduce((sum, { known }) => sum + known.size, 0) || 1;
   return sites.map((site) => {
-    const { computedAt, size, skips } = site.known;
+    const { computedAt, size, skips, longest } = site.known;
     if (step === null || Number.isNaN(computedAt)) {
-      return { change: null, error: null, share: 1, skips: 0, own: site.own };
+      return { change: null, error: null, share: 1, skips: 0, longest: 0, own: site.own };
     }
     const change = travelled - computedAt;
     const share = sites.length > 1 ? size / total : 1;
-    return { change, error: site.bound(change, z), share, skips, own: site.own };
+    return { change, error: site.bound(change, z), share, skips, longest, own: site.own };
   });
 }
 
 /** Whether each site is predicted: policies.py. @param {Measured} report @param {Seen[]} seen
  * @param {number} threshold @returns {boolean[]} */
 function decide(report, seen, threshold) {
-  const open = seen.map(({ change, skips, own }) =>
-    threshold > 0 && own !== 0 && change !== null && skips < report.maxConsecutiveSkips);
+  const open = seen.map(({ change, skips, longest, own }) => {
+    const most = report.rule === "significance" ? Math.max(1, growth * longest) : Infinity;
+    return threshold > 0 && own !== 0 && change !== null && skips < Math.min(most, report.maxConsecutiveSkips);
+  });
   if (report.rule !== "significance") {
     return seen.map(({ change, own }, i) => open[i] && /** @type {number} */ (change) <= (own ?? threshold));
   }
