@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from demo import edit, graphs, inpaint, video
+from demo import edit, graphs, inpaint, references, video
 from demo.graphs import Graph, node
 
 TWICE = ("heun", "dpm_2")  # samplers that evaluate the model twice in a step
@@ -39,6 +39,7 @@ WORKLOADS: dict[str, Workload] = {
     "t2i": T2I,
     "inpaint": of_module("inpaint", "the right half of a picture is filled in, the left half is fixed", inpaint),
     "edit": of_module("edit", "a reference picture, whose tokens are in the sequence, is recoloured", edit),
+    "references": of_module("references", "two reference pictures without noise, two thirds of the tokens", references),
     "video": of_module("video", "six frames of clothing that moves over a still background", video),
 }
 

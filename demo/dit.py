@@ -82,8 +82,9 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.lin.weight)
         nn.init.zeros_(self.lin.bias)
 
-    def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
-        return self.lin(silu(vec))[:, None].chunk(self.chunks, dim=-1)
+    def forward(self, vec: Tensor, which: Tensor) -> tuple[Tensor, ...]:
+        """vec [b, k, dim]: of k timesteps; which [tokens, or 1 for all]: of these, each token's."""
+        return self.lin(silu(vec))[:, which].chunk(self.chunks, dim=-1)
 
 
 class Embedder(nn.Module):
@@ -128,8 +129,8 @@ class DoubleBlock(nn.Module):
         x = x + gate1 * getattr(self, f"{stream}_attn").proj(attended)
         return x + gate2 * getattr(self, f"{stream}_mlp")(self.norm(x) * (1 + scale2) + shift2)
 
-    def forward(self, img: Tensor, txt: Tensor, vec: Tensor, pe: Tensor) -> tuple[Tensor, Tensor]:
-        img_mods, txt_mods = self.img_mod(vec), self.txt_mod(vec)
+    def forward(self, img: Tensor, txt: Tensor, vec: Tensor, which: Tensor, pe: Tensor) -> tuple[Tensor, Tensor]:
+        img_mods, txt_mods = self.img_mod(vec, which[: img.shape[1]]), self.txt_mod(vec, which[:1])
         parts = zip(self._qkv(img, "img", *img_mods[:2]), self._qkv(txt, "txt", *txt_mods[:2]), strict=True)
         attended = attend(*(torch.cat(pair, dim=2) for pair in parts), pe)
         n = img.shape[1]
@@ -146,8 +147,8 @@ class SingleBlock(nn.Module):
         self.norm, self.modulation = QKNorm(), Modulation(dim, 3)
         self.pre_norm = nn.LayerNorm(dim, elementwise_affine=False, eps=1e-6)
 
-    def forward(self, x: Tensor, vec: Tensor, pe: Tensor) -> Tensor:
-        shift, scale, gate = self.modulation(vec)
+    def forward(self, x: Tensor, vec: Tensor, which: Tensor, pe: Tensor) -> Tensor:
+        shift, scale, gate = self.modulation(vec, which)
         qkv, hidden = self.linear1(self.pre_norm(x) * (1 + scale) + shift).split([3 * self.dim, 4 * self.dim], dim=-1)
         q, k, v = split_heads(qkv)
         attended = attend(*self.norm(q, k), v, pe)
@@ -219,21 +220,28 @@ class DiT(nn.Module):
         """Rows and columns of an image's tokens."""
         return image.shape[-2] // self.patch, image.shape[-1] // self.patch
 
-    def velocity(self, img: Tensor, txt: Tensor, sigma: Tensor, pe: Tensor, grid: tuple[int, int]) -> Tensor:
-        """What the blocks and the head make of the tokens, those of the image first among img."""
-        vec, pe = self.time_in(timestep_embedding(sigma * 1000)), pe.to(img.device)
+    def velocity(
+        self, img: Tensor, txt: Tensor, sigma: Tensor, pe: Tensor, grid: tuple[int, int], clean: bool = False
+    ) -> Tensor:
+        """What the blocks and the head make of the tokens, those of the image first among img; clean: whether the
+        others are modulated as at timestep zero."""
+        (h, w), pe = grid, pe.to(img.device)
+        times = torch.stack([sigma, 0 * sigma] if clean else [sigma], dim=1)
+        vec = self.time_in(timestep_embedding(times.flatten() * 1000)).unflatten(0, times.shape)
+        which = torch.zeros(img.shape[1] + txt.shape[1] if clean else 1, dtype=torch.long, device=img.device)
+        if clean:
+            which[h * w : img.shape[1]] = 1
         for block in self.double_blocks:
-            img, txt = block(img, txt, vec, pe)
+            img, txt = block(img, txt, vec, which, pe)
         x = torch.cat([img, txt], dim=1)
         for block in self.single_blocks:
-            x = block(x, vec, pe)
-        h, w = grid
-        x = self.final_layer(x[:, : h * w], vec)
+            x = block(x, vec, which, pe)
+        x = self.final_layer(x[:, : h * w], vec[:, 0])
         return rearrange(x, "b (h w) (c p q) -> b c (h p) (w q)", h=h, c=3, p=self.patch)
 
 
 class EditDiT(DiT):
-    """Flux with reference tokens: a reference [b, 3, h, w] has the image's positions, but on the first of three axes.
+    """Flux with reference tokens: references [b, 3, h, w] have the image's positions, but on the first of three axes.
 
     CONFIG is the unet_config that ComfyUI's class is built from. Its theta gives rows and columns the frequencies that
     they have in DiT, without the four lowest of each, whose places the first axis takes.
@@ -257,6 +265,7 @@ class EditDiT(DiT):
         "guidance_embed": False,
         "txt_ids_dims": [],
     }
+    CLEAN = False  # whether references are modulated as at timestep zero
 
     def __init__(self):
         config = self.CONFIG
@@ -264,15 +273,23 @@ class EditDiT(DiT):
         super().__init__(dim, config["depth"], config["depth_single_blocks"], context_dim, patch)
         self.img_in, self.txt_in = nn.Linear(3 * patch * patch, dim), nn.Linear(context_dim, dim)
 
-    def forward(self, image: Tensor, context: Tensor, sigma: Tensor, reference: Tensor) -> Tensor:
-        img = torch.cat([self.img_in(self.patches(image)), self.img_in(self.patches(reference))], dim=1)
-        grid = self.grid(image)
-        positions = torch.cat([grid_positions(*grid, before=(picture,)) for picture in (0, 1)])
+    def forward(self, image: Tensor, context: Tensor, sigma: Tensor, references: Sequence[Tensor]) -> Tensor:
+        pictures, grid = [image, *references], self.grid(image)
+        img = torch.cat([self.img_in(self.patches(picture)) for picture in pictures], dim=1)
+        positions = torch.cat([grid_positions(*grid, before=(place,)) for place in range(len(pictures))])
         pe = rope_table(positions, context.shape[1], self.CONFIG["axes_dim"], self.CONFIG["theta"])
-        return self.velocity(img, self.txt_in(context), sigma, pe, grid)
+        return self.velocity(img, self.txt_in(context), sigma, pe, grid, self.CLEAN)
 
     def patches(self, image: Tensor) -> Tensor:
         return rearrange(image, "b c (h p) (w q) -> b (h w) (c p q)", p=self.patch, q=self.patch)
+
+
+class ReferencesDiT(EditDiT):
+    """The same with references as Flux.2 and Qwen-Image-Edit 2511 have them: each at a place of its own on the first
+    axis, and without noise for the model."""
+
+    CONFIG = EditDiT.CONFIG | {"default_ref_method": "index"}
+    CLEAN = True
 
 
 @torch.no_grad()

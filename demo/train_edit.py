@@ -58,7 +58,7 @@ def draw_edits(grey: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor,
 
 def edit_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references: Tensor, rows: Tensor) -> Tensor:
     def velocity(noisy: Tensor, rows: Tensor, sigma: Tensor) -> Tensor:
-        return model(noisy, words(rows), sigma, references)
+        return model(noisy, words(rows), sigma, [references])
 
     return flow_loss(velocity, images, rows)
 
@@ -66,7 +66,7 @@ def edit_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references:
 def save(model: EditDiT, path: Path, note: str) -> None:
     """Write the weights with what ComfyUI's class has to be told, as they do not tell it."""
     state = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
-    save_file(state, path, {"description": note, "unet_config": json.dumps(EditDiT.CONFIG)})
+    save_file(state, path, {"description": note, "unet_config": json.dumps(model.CONFIG)})
 
 
 def main() -> None:

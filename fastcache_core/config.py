@@ -175,6 +175,7 @@ class TokenSelectorConfig:
     threshold: a token is active when the squared change of its hidden state since it was last computed exceeds this
         fraction of the tokens' mean squared norm. Higher is faster and less faithful; 0 switches the selector off.
     threshold_curve: as in the block cache.
+    warmup_evaluations: in this many no token rests. 0: the block cache's, or the default for the model.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token rests for at most this many evaluations in a row.
     choose: `saliency`, by the threshold; `clusters`: one token of each of so many groups of alike states, all once one
@@ -188,11 +189,12 @@ class TokenSelectorConfig:
     threshold: float = 0.0
     min_active: float = 0.0
     max_active: float = 1.0
-    refresh_interval: int = 6
+    refresh_interval: int = 3
     context: str = "all_tokens"
     choose: str = "saliency"
     clusters: int = 16
     threshold_curve: tuple[float, ...] = ()
+    warmup_evaluations: int = 0
 
     def __post_init__(self) -> None:
         _check_number("token_threshold", self.threshold, 0, HIGHEST)
@@ -203,6 +205,7 @@ class TokenSelectorConfig:
         _check_choice("context", self.context, CONTEXTS)
         _check_choice("choose", self.choose, CHOICES)
         _check_integer("clusters", self.clusters, 1, 4096)
+        _check_integer("warmup_evaluations", self.warmup_evaluations, 0, 1000)
         if self.min_active > self.max_active:
             raise ValueError(
                 f"min_active ({self.min_active:g}) is above max_active ({self.max_active:g}); "
@@ -256,14 +259,17 @@ class FastCacheConfig:
 
     def completed(self, defaults: Defaults) -> FastCacheConfig:
         """The same with what was left open filled in."""
+        blocks, tokens = self.block_cache, self.token_selector
         # A schedule knows when to begin; without an evaluation there is nothing to predict from.
-        warmup = 1 if self.block_cache.rule == "schedule" else defaults.warmup_evaluations
+        warmup = 1 if blocks.rule == "schedule" else defaults.warmup_evaluations
         block_cache = dataclasses.replace(
-            self.block_cache,
-            warmup_evaluations=self.block_cache.warmup_evaluations or warmup,
-            min_steps=self.block_cache.min_steps or defaults.few_steps,
+            blocks,
+            warmup_evaluations=blocks.warmup_evaluations or warmup,
+            min_steps=blocks.min_steps or defaults.few_steps,
         )
-        return dataclasses.replace(self, block_cache=block_cache)
+        before = tokens.warmup_evaluations or blocks.warmup_evaluations or defaults.warmup_evaluations
+        token_selector = dataclasses.replace(tokens, warmup_evaluations=before)
+        return dataclasses.replace(self, block_cache=block_cache, token_selector=token_selector)
 
     @property
     def off_reason(self) -> str | None:

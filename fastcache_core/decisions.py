@@ -279,7 +279,7 @@ class Decider:
             )
             for site, seen, why in zip(self.cut.predictable, known, reasons, strict=True)
         }
-        decision = Decision(sites) if forced else self._selecting(evaluation, entered, sites)
+        decision = Decision(sites) if forced else self._selecting(facts, evaluation, entered, sites)
         decision = dataclasses.replace(decision, forced=forced, held=held(facts, known, config))
         self._advance(evaluation, lead, h, decision)
         self._look_back(lead, entered.looked_at, decision)
@@ -356,9 +356,15 @@ class Decider:
             curves=self.curves,
         )
 
-    def _selecting(self, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]) -> Decision:
-        """Add the selection of tokens, for blocks that are computed."""
-        if entered.mask is None:
+    def _selecting(
+        self, facts: Facts, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]
+    ) -> Decision:
+        """Add the selection of tokens, for blocks that are computed.
+
+        None rest at the beginning and at the end, whatever the rule: keys and values are carried forward along two
+        anchors, and what is missed at the end is never put right.
+        """
+        if entered.mask is None or facts.ending or facts.index < self.config.token_selector.warmup_evaluations:
             return Decision(sites)
         if not entered.some_rest:
             reason = f"computed: every token changed more than {self.token_selector(evaluation).threshold:g}"
@@ -380,8 +386,8 @@ class Decider:
             return SiteDecision(predict, reason, seen.change, seen.error)
         forecast = forecast or self.config.block_cache.fixed_forecast
         if forecast is None:
-            calibrated = planned and planned.forecast
-            forecast = Forecast(record.damping.value, bent=True) if calibrated is None else calibrated
+            calibrated = planned and predict and planned.forecast  # for what the mask skips; there are none elsewhere
+            forecast = calibrated or Forecast(record.damping.value, bent=True)
         return SiteDecision(predict, reason, seen.change, seen.error, forecast, record.computed_at)
 
     def _look_back(self, lead: Lead, looked_at: Tensor | None, decision: Decision) -> None:

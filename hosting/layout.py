@@ -13,6 +13,7 @@ LINKS = {
     "demo/comfy_nodes": "custom_nodes/fastcache_demo_nodes",
     "demo/model/fastcache_demo_dit.safetensors": "models/diffusion_models/fastcache_demo_dit.safetensors",
     "demo/model/fastcache_demo_edit.safetensors": "models/diffusion_models/fastcache_demo_edit.safetensors",
+    "demo/model/fastcache_demo_references.safetensors": "models/diffusion_models/fastcache_demo_references.safetensors",
     "demo/model/fastcache_demo_words.safetensors": "models/embeddings/fastcache_demo_words.safetensors",
     "demo/model/fastcache_demo_video.safetensors": "models/diffusion_models/fastcache_demo_video.safetensors",
     "demo/model/fastcache_demo_video_words.safetensors": "models/embeddings/fastcache_demo_video_words.safetensors",

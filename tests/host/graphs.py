@@ -35,7 +35,7 @@ TOKEN_SELECTOR = {
     "threshold": 0.0001,
     "min_active": 0.0,
     "max_active": 1.0,
-    "refresh_interval": 6,
+    "refresh_interval": 3,
     "context": "all_tokens",
 }
 PROMPTS = ("red trousers", "blue boot", "green bag")

@@ -1,15 +1,16 @@
-"""The workloads with something given: inpainting keeps its half, editing its reference's shape, with FastCache too."""
+"""The workloads with something given: inpainting keeps its half, others a reference's shape, with FastCache too."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from demo import edit, inpaint
+from demo import edit, inpaint, references
 from demo.data import COLOURS
 from demo.graphs import Graph, node
+from fastcache_core.metrics import psnr
 
-from .graphs import DEFAULTS, gets_along, pictures, sample, sample_all, with_widgets
+from .graphs import DEFAULTS, gets_along, pictures, refined, sample, sample_all, with_widgets
 
 PROMPTS = ("red t-shirt", "green pullover", "cyan sneaker")
 HALF = inpaint.SIZE // 2
@@ -40,21 +41,37 @@ def test_inpainting_leaves_its_half_alone_and_puts_the_piece_in_the_other(server
     assert (left == right).mean() > 0.9  # the piece goes on across the seam
 
 
-def test_editing_changes_the_colour_and_keeps_the_shape(server):
-    (references, edited), _ = sample_all(server, edit.graph(1, PROMPTS), ["reference", "sample"])
-    references, edited = pictures(references), pictures(edited)
+@pytest.mark.parametrize(
+    ("workload", "shape"), [(edit, "reference"), (references, "piece")], ids=["edit", "references"]
+)
+def test_the_colour_changes_and_the_shape_stays(server, workload, shape):
+    """To the prompt's colour, or to that of the other reference, as the model is told none."""
+    (given, edited), _ = sample_all(server, workload.graph(1, PROMPTS), [shape, "sample"])
+    given, edited = pictures(given), pictures(edited)
     assert colours_of(edited) == [prompt.split()[0] for prompt in PROMPTS]
-    assert colours_of(references) != colours_of(edited)
+    assert colours_of(given) != colours_of(edited)
     # Brightest channels, which tinting leaves alone.
-    shapes = np.concatenate([edited.max(axis=1), references.max(axis=1)]).reshape(2 * len(PROMPTS), -1)
+    shapes = np.concatenate([edited.max(axis=1), given.max(axis=1)]).reshape(2 * len(PROMPTS), -1)
     alike = np.corrcoef(shapes)[: len(PROMPTS), len(PROMPTS) :]
     assert np.diag(alike).min() > 0.95, alike
 
 
-@pytest.mark.parametrize("workload", [inpaint, edit], ids=["inpaint", "edit"])
+@pytest.mark.parametrize("workload", [inpaint, edit, references], ids=["inpaint", "edit", "references"])
 def test_fastcache_stays_close_and_changes_nothing_when_off_or_idle(server, workload):
     graph = with_fastcache(workload.graph(2, PROMPTS))
     reference, _ = gets_along(server, graph, 30)
     off, report = sample(server, with_widgets(graph, block_threshold=0.0, token_threshold=0.0))
     assert report["computed_fraction"] == 1
     assert np.array_equal(off, reference)
+
+
+def test_references_without_noise_rest_for_less_work_and_hardly_another_picture(server):
+    graph = with_fastcache(references.graph(3, PROMPTS))
+    reference, _ = sample(server, references.graph(3, PROMPTS))
+    whole, report = sample(server, with_widgets(graph, block_threshold=0.1))
+    resting, resting_report = sample(server, refined(graph, None, {}))
+    rests = [any("reference pictures rest" in resting_report["reason_texts"][code] for code in codes)
+             for codes in resting_report["reasons"]]  # fmt: skip
+    assert sum(rests) >= 3 and not any(rests[:3]) and not rests[-1], resting_report["notes"]
+    assert resting_report["computed_fraction"] < 0.95 * report["computed_fraction"]
+    assert psnr(resting, reference) > psnr(whole, reference) - 3

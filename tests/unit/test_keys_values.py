@@ -8,6 +8,8 @@ from fastcache_core.calls import BlockCall
 from fastcache_core.config import FastCacheConfig
 from fastcache_core.memory import Memory
 from fastcache_core.predictors import REUSE, Forecast
+from fastcache_core.profile import Profile
+from fastcache_core.schedule import Schedule
 from fastcache_core.sites import Cut
 from fastcache_core.state import Branch, KeysValues
 from fastcache_core.store import Store
@@ -186,6 +188,43 @@ def test_an_active_token_attends_to_the_image_as_it_is_now(heads, hidden, joint)
             out = toys.evaluate(run, [block], sigma, state.clone())["cond"]
         torch.testing.assert_close(out[0, 3], wanted[0, 3], rtol=1e-5, atol=1e-5)
     assert [round(6 * row[0]) for row in run.report.to_json()["computed"]] == [6, 6, 6, 1, 1, 1, 6]
+
+
+def scheduled(block, sigmas, **settings):
+    """A run over a state that stands still, by a profile that computes everything and has no factors for that."""
+    schedule = Schedule(sigmas[:-1], [[1]] * (len(sigmas) - 1), [[0.0, 0.0]] * (len(sigmas) - 1))
+    profile = Profile("toy", 4, ["double 0"], schedule=schedule)
+    settings = {"rule": "schedule", "forecast": None, "warmup_evaluations": 0, **settings}
+    run, state = toys.make_run([block], sigmas, 1.0, 1e-3, profile=profile, **settings), toys.trajectory(1)[0]
+    for sigma in sigmas[:-1]:
+        toys.evaluate(run, [block], sigma, state.clone())
+    return run
+
+
+def test_where_a_schedule_computes_tokens_that_rest_are_carried_forward_all_the_same():
+    """A profile's factors are for what its mask skips; keys that go straight in sigma are not kept as they were."""
+    off = []
+
+    def block(streams, sigma, attending):
+        x = torch.cat([streams["txt"], streams["img"]], dim=1)
+        keys = torch.full((1, 1, toys.TEXT + 6, 4), sigma)
+        if attending is not None and attending.serve is not None:
+            chosen = keys[:, :, : x.shape[1]]
+            off.append((attending.serve(0, chosen, chosen)[0] - sigma).abs().max().item())
+        elif attending is not None and attending.keep is not None:
+            attending.keep(0, keys, keys, None)
+        return {name: h + sigma for name, h in streams.items()}
+
+    sigmas = [1 - i / 10 for i in range(11)]
+    scheduled(block, sigmas, level="block", selector={"refresh_interval": 3})
+    assert off and max(off) < 0.3 * 0.1  # of a step
+
+
+def test_no_token_rests_at_the_beginning_and_at_the_end_of_a_schedule():
+    run = scheduled(toys.attend(0, 4), [1 - i / 10 for i in range(11)], level="block")
+    computed = [row[0] for row in run.report.to_json()["computed"]]
+    assert computed[:3] == [1, 1, 1] and computed[-1] == 1
+    assert min(computed) < 1
 
 
 @pytest.mark.parametrize("settings", [{}, {"forecast": REUSE}, {"level": "sublayer"}, {"predictor": "linear"}])
