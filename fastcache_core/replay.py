@@ -36,6 +36,7 @@ from .thresholds import HIGHEST
 from .tokens import choose_active
 
 TOLD = ("significance", "change", "first_block")  # rules of which reports tell what they hold against a threshold
+TIE = 1e-6  # by so little what was computed comes before what a report says changed as much
 ANY = Facts(index=0, ending=0, in_window=True)  # what is forced is known from the report
 
 
@@ -192,8 +193,8 @@ class _Tokens:
         self.forced = [forced is not None for forced in report["forced"]]
         self.rested = [not any(row) for row in report["computed"]]
         shape, then = (tokens["samples"], math.prod(tokens["grid"])), scaled(report, "token", None)
-        pairs = zip(tokens["saliency"]["values"], then, strict=True)
-        self.saliency = [unpacked(value, threshold, shape) for value, threshold in pairs]
+        rows = zip(tokens["saliency"]["values"], then, tokens["computed"], strict=True)
+        self.saliency = [told_apart(unpacked(value, threshold, shape), done) for value, threshold, done in rows]
         bounds = run["min_active"], run["max_active"], run["refresh_interval"]
         self.now, self.then = (
             _Path([TokenSelectorConfig(threshold, *bounds) for threshold in each], shape) for each in (thresholds, then)
@@ -247,6 +248,14 @@ def between(values: Sequence[float | None]) -> list[float | None]:
     if not known:
         return list(values)
     return np.interp(range(len(values)), known, [values[i] for i in known]).tolist()
+
+
+def told_apart(saliency: Tensor | None, computed: str) -> Tensor | None:
+    """Tokens whose saliencies became the same byte, as the run told them apart; computed: its mask, in bits."""
+    if saliency is None:
+        return None
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(computed), np.uint8), count=saliency.numel())
+    return saliency * (1 + TIE * torch.from_numpy(bits).double().reshape(saliency.shape))
 
 
 def unpacked(values: str | None, threshold: float, shape: tuple[int, int]) -> Tensor | None:

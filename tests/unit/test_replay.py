@@ -12,8 +12,10 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fastcache_core.config import TokenSelectorConfig
 from fastcache_core.records import quantised
-from fastcache_core.replay import between, replay, unpacked, why_not
+from fastcache_core.replay import between, replay, told_apart, unpacked, why_not
+from fastcache_core.tokens import choose_active
 
 from . import toys
 
@@ -180,3 +182,11 @@ def test_quantised_saliencies_stay_on_their_side_of_the_threshold(values, thresh
     again = unpacked(base64.b64encode(octets.numpy().tobytes()).decode(), threshold, (1, len(values)))
     inside = (octets > 0) & (octets < 255)
     assert torch.allclose(again[inside], saliency[inside].double(), rtol=0.04)
+
+
+def test_tokens_whose_changes_became_the_same_byte_are_told_apart_as_in_the_run():
+    saliency = torch.full((1, 8), 0.01, dtype=torch.float64)
+    done = base64.b64encode(bytes([0b00000100])).decode()
+    first = choose_active(told_apart(saliency, done), torch.zeros(1, 8), TokenSelectorConfig(0.02))
+    assert first.nonzero().tolist() == [[0, 5]]
+    assert told_apart(None, done) is None

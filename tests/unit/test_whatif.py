@@ -9,7 +9,7 @@ import pytest
 
 from fastcache_core import significance
 from fastcache_core.policies import GROWTH
-from fastcache_core.replay import replay
+from fastcache_core.replay import TIE, replay
 from fastcache_core.thresholds import HIGHEST
 from tests.unit.test_replay import recorded
 from tests.unit.test_web import needs_node, run_node
@@ -73,4 +73,5 @@ def test_both_have_the_same_constants():
         "priorWeight": significance.PRIOR_WEIGHT,
         "highest": HIGHEST,
         "growth": GROWTH,
+        "tie": TIE,
     }

@@ -26,9 +26,9 @@
 
 /** fastcache_core/significance.py and thresholds.py have the same numbers; a test compares them. */
 export const CONSTANTS = Object.freeze({
-  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2,
+  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2, tie: 1e-6,
 });
-const { exponent, forgetting, tiny, priorSpread, priorWeight, growth } = CONSTANTS;
+const { exponent, forgetting, tiny, priorSpread, priorWeight, growth, tie } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
@@ -337,6 +337,7 @@ class Tokens {
     if (!saliency || !tokens) throw new Error("The report has no changes of tokens.");
     this.report = report;
     this.recorded = saliency;
+    this.done = tokens.masks;
     this.samples = tokens.samples;
     this.count = tokens.samples * tokens.frames * tokens.height * tokens.width;
     this.levels = Float64Array.from({ length: 256 }, (_, byte) =>
@@ -352,15 +353,18 @@ class Tokens {
   selected(evaluation, travelled) {
     const { changed, path: now, count } = this;
     const bytes = this.recorded.values[evaluation];
-    changed.fill(0);
-    if (!bytes || this.thresholds[evaluation] === 0) return null;
+    if (!bytes || this.thresholds[evaluation] === 0) {
+      changed.fill(0);
+      return null;
+    }
     const { last, travelled: travelledThen } = historyOf(this.report);
-    const [lastThen, levels] = [last[evaluation], this.levelsAt(evaluation)];
+    const lastThen = last[evaluation];
+    this.recall(evaluation, bytes);
     for (let i = 0; i < count; i++) {
       const way = travelled - now.travelled[now.last[i]];
       const wayThen = travelled - travelledThen[lastThen[i]];
       const ratio = wayThen > 0 ? way / wayThen : 1;
-      changed[i] = levels[bytes[i]] * (ratio * ratio);
+      changed[i] *= ratio * ratio;
     }
     return now.choose(evaluation, changed, this.thresholds[evaluation], this.report, this.samples);
   }
@@ -379,8 +383,7 @@ class Tokens {
     const last = report.computed.map((row, evaluation) => {
       const before = path.last.slice();
       const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
-      const levels = this.levelsAt(evaluation);
-      bytes?.forEach((byte, i) => { changed[i] = levels[byte]; });
+      if (bytes) this.recall(evaluation, bytes);
       const mask = bytes && path.choose(evaluation, changed, thresholdsThen[evaluation], report, this.samples);
       const travelled = path.travelled[evaluation] + (report.step[evaluation] ?? 0);
       this.advance(evaluation, travelled, mask, row.every((fraction) => fraction === 0));
@@ -389,9 +392,13 @@ class Tokens {
     return { last, travelled: path.travelled };
   }
 
-  /** @param {number} evaluation @returns {Float64Array} what each byte stood for */
-  levelsAt(evaluation) {
-    return this.levels.map((level) => this.thresholdsThen[evaluation] * level);
+  /** How much each token had changed; what became the same byte is told apart as the run did: told_apart in replay.py.
+   * @param {number} evaluation @param {Uint8Array} bytes */
+  recall(evaluation, bytes) {
+    const [threshold, done] = [this.thresholdsThen[evaluation], this.done[evaluation]];
+    for (let i = 0; i < this.count; i++) {
+      this.changed[i] = threshold * this.levels[bytes[i]] * (1 + tie * done[i]);
+    }
   }
 
   /** @param {Uint8Array} moved @returns {number} relative change of the others, of the worst sample */
