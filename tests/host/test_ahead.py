@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from demo.graphs import demo_graph, node
@@ -68,3 +70,17 @@ def test_fewer_steps_for_the_same_work_are_behind(server, references, ours):
     shorter = [sample(server, demo_graph(seed, steps=steps))[0] for seed in SEEDS]
     decibels = sum(map(quality, shorter, references)) / len(SEEDS)
     assert ours[1] >= decibels + 3 * AHEAD
+
+
+@pytest.mark.parametrize("steps", [8, 12, 20])
+def test_fewer_steps_are_behind_whatever_the_threshold_allows(server, steps):
+    references = [sample(server, demo_graph(seed, steps))[0] for seed in SEEDS]
+    settings = DEFAULTS | {"block_threshold": 10.0}
+    graphs = [demo_graph(seed, steps, fastcache=settings) for seed in SEEDS]
+    work, decibels = measured(server, references, graphs)
+    fewer = math.ceil(steps * work)
+    shorter = [sample(server, demo_graph(seed, fewer))[0] for seed in SEEDS]
+    behind = sum(map(quality, shorter, references)) / len(SEEDS)
+    print(f"\n{steps} steps: {work:.0%} of the work, {decibels:.1f} dB; {fewer} steps: {behind:.1f} dB")
+    assert work < 0.8
+    assert decibels >= behind + 3 * AHEAD
