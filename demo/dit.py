@@ -1,6 +1,7 @@
 """The demo's diffusion transformers, for training: same parameter names and arithmetic as ComfyUI's.
 
-`DiT` is HunyuanImage 2.1, `EditDiT` Flux with reference tokens, as in Flux Kontext; both have the same blocks.
+`DiT` is HunyuanImage 2.1, `EditDiT` Flux with reference tokens, as in Flux Kontext, `ReferencesDiT` the same with
+references free of noise, as in Flux.2; all have the same blocks.
 ComfyUI's own blocks write into their inputs, which autograd forbids; these return new tensors. Everything else of DiT
 is fixed by what "Load Diffusion Model" infers from a checkpoint: heads of 128, rope axes [64, 64], MLP ratio 4.
 Shapes: image [b, 3, h, w], context [b, t, context_dim], sigma [b]; the output is the velocity, noise - image.

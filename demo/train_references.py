@@ -1,6 +1,6 @@
 """Train the demo's transformer for two references: the piece of the first in the colour of the second.
 
-    python demo/train_references.py --images 19200                      from the weights of the editing transformer
+    python demo/train_references.py                                     from the weights of the editing transformer
     python demo/train_references.py --images 9600 --start demo/model    go on from saved weights
 
 References are modulated as at timestep zero, as Flux.2 and Qwen-Image-Edit 2511 have them. Writes
@@ -44,7 +44,7 @@ def match_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references
 
 
 def main() -> None:
-    options = parser(__doc__, images=19_200, rate=7e-4, batch=16).parse_args()
+    options = parser(__doc__, images=24_000, rate=7e-4, batch=16).parse_args()
     torch.manual_seed(0)
     grey, labels = load("train", options.data)
     here = Path(__file__).parent / "model"

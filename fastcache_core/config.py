@@ -58,7 +58,8 @@ class BlockCacheConfig:
     threshold_curve: factors on the threshold, spread evenly over the steps and linear in between; none: 1 throughout.
     rule: what is held against the threshold (policies.py).
         significance: the error that predicting makes, summed over what is predicted in an evaluation, relative to the
-            blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors.
+            blocks' work; the bound of it that is exceeded with probability `alpha`, learned from measured errors. At
+            most twice as many evaluations in a row are predicted as ever before in the run, one at first.
         change: relative change of the entry state, accumulated since the last computed evaluation.
         distance: the same not accumulated, as the crow flies.
         first_block, first_block_distance: both of the first block's work; that block is computed at every evaluation.
@@ -175,7 +176,7 @@ class TokenSelectorConfig:
     threshold: a token is active when the squared change of its hidden state since it was last computed exceeds this
         fraction of the tokens' mean squared norm. Higher is faster and less faithful; 0 switches the selector off.
     threshold_curve: as in the block cache.
-    warmup_evaluations: in this many no token rests. 0: the block cache's, or the default for the model.
+    warmup_evaluations: in so many no token rests. 0: the block cache's, or the default for the model if that is more.
     min_active, max_active: bounds on the active fraction of tokens.
     refresh_interval: a token rests for at most this many evaluations in a row.
     choose: `saliency`, by the threshold; `clusters`: one token of each of so many groups of alike states, all once one
@@ -255,6 +256,7 @@ class FastCacheConfig:
             "min_active": self.token_selector.min_active,
             "max_active": self.token_selector.max_active,
             "refresh_interval": self.token_selector.refresh_interval,
+            "token_warmup": self.token_selector.warmup_evaluations,
         }
 
     def completed(self, defaults: Defaults) -> FastCacheConfig:
@@ -267,7 +269,7 @@ class FastCacheConfig:
             warmup_evaluations=blocks.warmup_evaluations or warmup,
             min_steps=blocks.min_steps or defaults.few_steps,
         )
-        before = tokens.warmup_evaluations or blocks.warmup_evaluations or defaults.warmup_evaluations
+        before = tokens.warmup_evaluations or max(blocks.warmup_evaluations, defaults.warmup_evaluations)
         token_selector = dataclasses.replace(tokens, warmup_evaluations=before)
         return dataclasses.replace(self, block_cache=block_cache, token_selector=token_selector)
 

@@ -386,7 +386,8 @@ class Decider:
             return SiteDecision(predict, reason, seen.change, seen.error)
         forecast = forecast or self.config.block_cache.fixed_forecast
         if forecast is None:
-            calibrated = planned and predict and planned.forecast  # for what the mask skips; there are none elsewhere
+            # A mask's factors are for what it skips; it has none for tokens that rest where it computes.
+            calibrated = planned.forecast if planned and predict else None
             forecast = calibrated or Forecast(record.damping.value, bent=True)
         return SiteDecision(predict, reason, seen.change, seen.error, forecast, record.computed_at)
 

@@ -36,7 +36,8 @@ from .thresholds import HIGHEST
 from .tokens import choose_active
 
 TOLD = ("significance", "change", "first_block")  # rules of which reports tell what they hold against a threshold
-TIE = 1e-6  # by so little what was computed comes before what a report says changed as much
+# By so little what was computed comes before what a report says changed as much, or not at all.
+TIE, NEXT_TO_NOTHING = 1e-6, 1e-30
 ANY = Facts(index=0, ending=0, in_window=True)  # what is forced is known from the report
 
 
@@ -60,7 +61,7 @@ def why_not(report: dict[str, Any]) -> str | None:
     """Why a report cannot be replayed, in a sentence, or None."""
     if report.get("schema") != SCHEMA:
         return f"The report has the schema {report.get('schema')!r}, this reads {SCHEMA!r}."
-    if "step" not in report:
+    if "step" not in report or "token_warmup" not in report["run"]:
         return "This report lacks what is needed: the run did not end, or an older version made it."
     if not sum(report["evaluation_work"]):
         return "The run skipped nothing and measured nothing."
@@ -126,7 +127,7 @@ class _Replay:
                 lead.sites.clear()
             facts = site_facts(lead, self.sites, step, self.alpha, self.own)
             predicted = self._predicted(evaluation, facts, forced is not None)
-            mask = selected if forced is None else None
+            mask = selected if forced is None and evaluation >= self.report["run"]["token_warmup"] else None
             self.wanted |= selected is not None and not bool(selected.all())
             whole = mask is None or not self.kept
             fraction = 1.0 if whole else int(mask.sum(dim=1).amax()) / mask.shape[1]
@@ -190,7 +191,7 @@ class _Tokens:
 
     def __init__(self, report: dict[str, Any], thresholds: list[float]):
         run, tokens = report["run"], report["tokens"]
-        self.forced = [forced is not None for forced in report["forced"]]
+        self.whole = [e < run["token_warmup"] or forced is not None for e, forced in enumerate(report["forced"])]
         self.rested = [not any(row) for row in report["computed"]]
         shape, then = (tokens["samples"], math.prod(tokens["grid"])), scaled(report, "token", None)
         rows = zip(tokens["saliency"]["values"], then, tokens["computed"], strict=True)
@@ -213,7 +214,7 @@ class _Tokens:
 
     def advance(self, evaluation: int, travelled: float, mask: Tensor | None, rested: bool) -> Tensor:
         """Count on, for what would have been done and for what was; returns which tokens would have been computed."""
-        saliency = None if self.forced[evaluation] else self.saliency[evaluation]
+        saliency = None if self.whole[evaluation] else self.saliency[evaluation]
         mask_then = None if saliency is None else self.then.choose(evaluation, saliency)
         self.then.move(travelled, mask_then, self.rested[evaluation])
         return self.now.move(travelled, mask, rested)
@@ -255,7 +256,8 @@ def told_apart(saliency: Tensor | None, computed: str) -> Tensor | None:
     if saliency is None:
         return None
     bits = np.unpackbits(np.frombuffer(base64.b64decode(computed), np.uint8), count=saliency.numel())
-    return saliency * (1 + TIE * torch.from_numpy(bits).double().reshape(saliency.shape))
+    done = torch.from_numpy(bits).double().reshape(saliency.shape)
+    return torch.where(saliency > 0, saliency * (1 + TIE * done), NEXT_TO_NOTHING * done)
 
 
 def unpacked(values: str | None, threshold: float, shape: tuple[int, int]) -> Tensor | None:

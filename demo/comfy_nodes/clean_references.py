@@ -30,7 +30,10 @@ NOISY, CLEAN = (0, 1) if takes_batches() else (slice(0, 1), slice(1, 2))  # of t
 
 
 class CleanReferenceFlux(Flux):
-    """forward_orig is what Flux calls with tokens of the image and its references in a row."""
+    """forward_orig is what Flux calls with tokens of the image and its references in a row.
+
+    It is for the demo's weights: no pooled text, no guidance embedding, no ControlNet, and of patches those of blocks.
+    """
 
     def forward_orig(
         self,

@@ -225,4 +225,5 @@ def _run(own: list[float | None], evaluations: int, grid: tuple[int, int, int], 
         "min_active": 0.0,
         "max_active": 1.0,
         "refresh_interval": 1000,
+        "token_warmup": 0,
     }

@@ -107,7 +107,7 @@ def sampled(key, told, **changes):
     family = replace(family, **{"places": ("places",), "references": True, **changes})
     config = core.FastCacheConfig(
         core.BlockCacheConfig(0.0, rule="change", warmup_evaluations=2, min_steps=1, level="block"),
-        core.TokenSelectorConfig(1e-3, min_active=0.5, max_active=0.5, refresh_interval=2),
+        core.TokenSelectorConfig(1e-3, min_active=0.5, max_active=0.5, refresh_interval=2, warmup_evaluations=2),
     )
     run = core.Run(config, ["block 0"], [(0, 0)], SIGMAS)
     reach, patches, pictures = blocks.Blocks(run, family, model, nullcontext), {}, []

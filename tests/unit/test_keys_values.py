@@ -194,14 +194,16 @@ def scheduled(block, sigmas, **settings):
     """A run over a state that stands still, by a profile that computes everything and has no factors for that."""
     schedule = Schedule(sigmas[:-1], [[1]] * (len(sigmas) - 1), [[0.0, 0.0]] * (len(sigmas) - 1))
     profile = Profile("toy", 4, ["double 0"], schedule=schedule)
-    settings = {"rule": "schedule", "forecast": None, "warmup_evaluations": 0, **settings}
+    settings = {"rule": "schedule", "forecast": None, "warmup_evaluations": 0, "level": "block", **settings}
+    settings["selector"] = {"refresh_interval": 3, "warmup_evaluations": 0}
     run, state = toys.make_run([block], sigmas, 1.0, 1e-3, profile=profile, **settings), toys.trajectory(1)[0]
     for sigma in sigmas[:-1]:
         toys.evaluate(run, [block], sigma, state.clone())
     return run
 
 
-def test_where_a_schedule_computes_tokens_that_rest_are_carried_forward_all_the_same():
+@pytest.mark.parametrize("warmup", [0, 1, 2])
+def test_where_a_schedule_computes_tokens_that_rest_are_carried_forward_all_the_same(warmup):
     """A profile's factors are for what its mask skips; keys that go straight in sigma are not kept as they were."""
     off = []
 
@@ -216,12 +218,12 @@ def test_where_a_schedule_computes_tokens_that_rest_are_carried_forward_all_the_
         return {name: h + sigma for name, h in streams.items()}
 
     sigmas = [1 - i / 10 for i in range(11)]
-    scheduled(block, sigmas, level="block", selector={"refresh_interval": 3})
+    scheduled(block, sigmas, warmup_evaluations=warmup)
     assert off and max(off) < 0.3 * 0.1  # of a step
 
 
 def test_no_token_rests_at_the_beginning_and_at_the_end_of_a_schedule():
-    run = scheduled(toys.attend(0, 4), [1 - i / 10 for i in range(11)], level="block")
+    run = scheduled(toys.attend(0, 4), [1 - i / 10 for i in range(11)])
     computed = [row[0] for row in run.report.to_json()["computed"]]
     assert computed[:3] == [1, 1, 1] and computed[-1] == 1
     assert min(computed) < 1

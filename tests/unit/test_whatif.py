@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -9,9 +10,9 @@ import pytest
 
 from fastcache_core import significance
 from fastcache_core.policies import GROWTH
-from fastcache_core.replay import TIE, replay
+from fastcache_core.replay import NEXT_TO_NOTHING, TIE, replay
 from fastcache_core.thresholds import HIGHEST
-from tests.unit.test_replay import recorded
+from tests.unit.test_replay import recorded, restarted
 from tests.unit.test_web import needs_node, run_node
 
 THRESHOLDS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0)
@@ -27,6 +28,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "blocks and tokens": {"block_threshold": 0.3, "token_threshold": 0.3, "rule": "significance"},
     "tokens of two samples": {"block_threshold": 0.1, "token_threshold": 0.05, "samples": 2},
     "tokens within bounds": {"token_threshold": 0.01, "samples": 2, "selector": SELECTOR},
+    "tokens at rest": {"token_threshold": 1.0, "speed": 0.002, "selector": {"warmup_evaluations": 4}},
     "along the schedule": {"block_threshold": 0.1, "rule": "significance", "threshold_curve": (0.3, 4, 1)},
 }
 SCRIPT = """
@@ -42,10 +44,14 @@ console.log(JSON.stringify(answers.map((a) => ({ ...a, masks: a.masks && a.masks
 """
 
 
+REPORTS = {name: functools.partial(recorded, **options) for name, options in RUNS.items()}
+REPORTS["restart"] = functools.partial(restarted, 6, "significance")
+
+
 @needs_node
-@pytest.mark.parametrize("options", RUNS.values(), ids=RUNS.keys())
-def test_ten_thresholds_give_the_same_decisions(options):
-    report = recorded(**options)
+@pytest.mark.parametrize("report_of", REPORTS.values(), ids=REPORTS.keys())
+def test_ten_thresholds_give_the_same_decisions(report_of):
+    report = report_of()
     selecting = report["tokens"]["saliency"] is not None
     asked = [pair for t in THRESHOLDS for pair in ((t, None), (None, t)) if pair[1] is None or selecting]
     told = json.loads(run_node("--input-type=module", "--eval", SCRIPT, stdin=json.dumps([report, THRESHOLDS])))
@@ -74,4 +80,5 @@ def test_both_have_the_same_constants():
         "highest": HIGHEST,
         "growth": GROWTH,
         "tie": TIE,
+        "nextToNothing": NEXT_TO_NOTHING,
     }

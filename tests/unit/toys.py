@@ -68,8 +68,9 @@ def make_run(
     **block_cache,
 ) -> Run:
     block_cache = {"rule": "change", "warmup_evaluations": 2, "min_steps": 1, "forecast": Forecast(), **block_cache}
+    selector = {"warmup_evaluations": block_cache["warmup_evaluations"], **(selector or {})}
     config = FastCacheConfig(
-        BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **(selector or {}))
+        BlockCacheConfig(block_threshold, **block_cache), TokenSelectorConfig(token_threshold, **selector)
     )
     names = [f"double {i}" for i in range(len(blocks))]
     if profile is None and block_cache["rule"] in ("schedule", *NEEDED_CURVES):

@@ -6,7 +6,7 @@ export function sample() {
     run: {
       sigmas: [1, 0.41237], rule: "significance", level: "block", branches: ["cond", "uncond"],
       steps: 2, samples: 2, block_threshold: 0.05, token_threshold: 0.02, alpha: 0.5, alpha_quantile: 0,
-      max_consecutive_skips: 3, min_active: 0, max_active: 1, refresh_interval: 6,
+      max_consecutive_skips: 3, min_active: 0, max_active: 1, refresh_interval: 6, token_warmup: 0,
       sites: [[0, 0], [1, 1], [2, 2]], own_thresholds: [null, null, null], views: 1, restarts: [], tokens_selected: true,
     },
     thresholds: { block: [0.05, 0.05], token: [0.02, 0.02] },

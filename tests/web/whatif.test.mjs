@@ -12,7 +12,7 @@ function run(/** @type {object} */ changes = {}) {
     schema: "fastcache.report/1",
     run: {
       rule: "change", sites: [[0, 0]], own_thresholds: [null], alpha_quantile: 0,
-      max_consecutive_skips: 9, min_active: 0, max_active: 1, refresh_interval: 6, block_threshold: 0.15,
+      max_consecutive_skips: 9, min_active: 0, max_active: 1, refresh_interval: 6, token_warmup: 0, block_threshold: 0.15,
       token_threshold: 0, views: 1, restarts: [], tokens_selected: false, ...changes,
     },
     blocks: ["single 0"],

@@ -21,6 +21,7 @@
  * @property {number | null} minActive
  * @property {number | null} maxActive
  * @property {number | null} refreshInterval
+ * @property {number | null} tokenWarmup in so many evaluations no token rests
  * @property {[number, number][] | null} sites first and last block of what is decided about at once
  * @property {Row | null} ownThresholds [blocks], null where the general threshold holds
  * @property {{ block: Row, token: Row } | null} thresholds [evaluations] each
@@ -65,6 +66,7 @@ export function readAdditions(value, evaluations, blocks, tokens) {
     minActive: finite(run.min_active),
     maxActive: finite(run.max_active),
     refreshInterval: finite(run.refresh_interval),
+    tokenWarmup: finite(run.token_warmup),
     sites: readSites(run.sites, blocks),
     ownThresholds: row(run.own_thresholds, blocks),
     thresholds: readThresholds(value.thresholds, evaluations),

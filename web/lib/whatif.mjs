@@ -24,16 +24,16 @@
  * @property {number | null} own its own threshold
  */
 
-/** fastcache_core/significance.py and thresholds.py have the same numbers; a test compares them. */
+/** significance.py, thresholds.py, policies.py and replay.py have the same numbers; a test compares them. */
 export const CONSTANTS = Object.freeze({
-  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2, tie: 1e-6,
+  exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2, tie: 1e-6, nextToNothing: 1e-30,
 });
-const { exponent, forgetting, tiny, priorSpread, priorWeight, growth, tie } = CONSTANTS;
+const { exponent, forgetting, tiny, priorSpread, priorWeight, growth, tie, nextToNothing } = CONSTANTS;
 /** Rules that hold something against a threshold. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
   "rule", "sites", "views", "restarts", "tokensSelected", "step", "forced", "size", "thresholds", "work",
-  "imageShare", "evaluationWork", "blockThreshold", "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval",
+  "imageShare", "evaluationWork", "blockThreshold", "tokenThreshold", "ownThresholds", "alphaQuantile", "maxConsecutiveSkips", "minActive", "maxActive", "refreshInterval", "tokenWarmup",
 ]);
 
 /**
@@ -139,7 +139,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
     const seen = seeSites(sites, step, travelled, report.alphaQuantile);
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
-    const mask = forced ? null : selected;
+    const mask = forced || evaluation < report.tokenWarmup ? null : selected;
     wanted ||= selected?.includes(0) ?? false;
     const fraction = mask === null || !kept ? 1 : mostComputed(mask, tokens?.samples ?? 1);
     sites.forEach((site, i) => site.advance(predicted[i], travelled));
@@ -382,7 +382,8 @@ class Tokens {
     const { report, path, changed, thresholdsThen } = this;
     const last = report.computed.map((row, evaluation) => {
       const before = path.last.slice();
-      const bytes = report.forced[evaluation] === null ? this.recorded.values[evaluation] : null;
+      const selecting = report.forced[evaluation] === null && evaluation >= report.tokenWarmup;
+      const bytes = selecting ? this.recorded.values[evaluation] : null;
       if (bytes) this.recall(evaluation, bytes);
       const mask = bytes && path.choose(evaluation, changed, thresholdsThen[evaluation], report, this.samples);
       const travelled = path.travelled[evaluation] + (report.step[evaluation] ?? 0);
@@ -397,7 +398,8 @@ class Tokens {
   recall(evaluation, bytes) {
     const [threshold, done] = [this.thresholdsThen[evaluation], this.done[evaluation]];
     for (let i = 0; i < this.count; i++) {
-      this.changed[i] = threshold * this.levels[bytes[i]] * (1 + tie * done[i]);
+      const change = threshold * this.levels[bytes[i]];
+      this.changed[i] = change > 0 ? change * (1 + tie * done[i]) : nextToNothing * done[i];
     }
   }
 
