@@ -83,7 +83,7 @@ PRESETS: dict[str, Preset] = {
         "paper's, which nearly every change passes.",
         _published(rule="paper_chi_square", alpha=0.05, predictor="linear", level="block", forecast=REUSE,
                          warmup_evaluations=2),
-        TokenSelectorConfig(threshold=0.1, context="active_tokens"),
+        TokenSelectorConfig(threshold=0.1, context="active_tokens", warmup_evaluations=2),
     ),
     "FORA": Preset(
         "arXiv 2407.01425", "interval",
