@@ -190,13 +190,14 @@ def test_an_active_token_attends_to_the_image_as_it_is_now(heads, hidden, joint)
     assert [round(6 * row[0]) for row in run.report.to_json()["computed"]] == [6, 6, 6, 1, 1, 1, 6]
 
 
-def scheduled(block, sigmas, **settings):
+def scheduled(block, sigmas, ending=1, **settings):
     """A run over a state that stands still, by a profile that computes everything and has no factors for that."""
     schedule = Schedule(sigmas[:-1], [[1]] * (len(sigmas) - 1), [[0.0, 0.0]] * (len(sigmas) - 1))
     profile = Profile("toy", 4, ["double 0"], schedule=schedule)
     settings = {"rule": "schedule", "forecast": None, "warmup_evaluations": 0, "level": "block", **settings}
     settings["selector"] = {"refresh_interval": 3, "warmup_evaluations": 0}
     run, state = toys.make_run([block], sigmas, 1.0, 1e-3, profile=profile, **settings), toys.trajectory(1)[0]
+    run.decider.ending = ending
     for sigma in sigmas[:-1]:
         toys.evaluate(run, [block], sigma, state.clone())
     return run
@@ -222,11 +223,12 @@ def test_where_a_schedule_computes_tokens_that_rest_are_carried_forward_all_the_
     assert off and max(off) < 0.3 * 0.1  # of a step
 
 
-def test_no_token_rests_at_the_beginning_and_at_the_end_of_a_schedule():
-    run = scheduled(toys.attend(0, 4), [1 - i / 10 for i in range(11)])
+@pytest.mark.parametrize("ending", [1, 2])  # two where the corrector is at work
+def test_no_token_rests_at_the_beginning_and_at_the_end_of_a_schedule(ending):
+    run = scheduled(toys.attend(0, 4), [1 - i / 9 for i in range(10)], ending)
     computed = [row[0] for row in run.report.to_json()["computed"]]
-    assert computed[:3] == [1, 1, 1] and computed[-1] == 1
-    assert min(computed) < 1
+    assert computed[:3] == [1, 1, 1] and computed[-ending:] == [1] * ending
+    assert computed[-ending - 1] < 1
 
 
 @pytest.mark.parametrize("settings", [{}, {"forecast": REUSE}, {"level": "sublayer"}, {"predictor": "linear"}])
