@@ -127,7 +127,7 @@ class _Replay:
                 lead.sites.clear()
             facts = site_facts(lead, self.sites, step, self.alpha, self.own)
             predicted = self._predicted(evaluation, facts, forced is not None)
-            mask = selected if forced is None and evaluation >= self.report["run"]["token_warmup"] else None
+            mask = None if self.tokens is None or self.tokens.whole[evaluation] else selected
             self.wanted |= selected is not None and not bool(selected.all())
             whole = mask is None or not self.kept
             fraction = 1.0 if whole else int(mask.sum(dim=1).amax()) / mask.shape[1]

@@ -139,7 +139,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
     const seen = seeSites(sites, step, travelled, report.alphaQuantile);
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
-    const mask = forced || evaluation < report.tokenWarmup ? null : selected;
+    const mask = mayRest(report, evaluation) ? selected : null;
     wanted ||= selected?.includes(0) ?? false;
     const fraction = mask === null || !kept ? 1 : mostComputed(mask, tokens?.samples ?? 1);
     sites.forEach((site, i) => site.advance(predicted[i], travelled));
@@ -155,6 +155,11 @@ export function replay(report, blockThresholds, tokenThresholds) {
   }
   answer.computedFraction = workOf(report, answer.computed);
   return answer;
+}
+
+/** Whether tokens may rest, whatever their threshold. @param {Measured} report @param {number} evaluation */
+function mayRest(report, evaluation) {
+  return report.forced[evaluation] === null && evaluation >= report.tokenWarmup;
 }
 
 /** What is predicted at once, and what is known of it. */
@@ -382,8 +387,7 @@ class Tokens {
     const { report, path, changed, thresholdsThen } = this;
     const last = report.computed.map((row, evaluation) => {
       const before = path.last.slice();
-      const selecting = report.forced[evaluation] === null && evaluation >= report.tokenWarmup;
-      const bytes = selecting ? this.recorded.values[evaluation] : null;
+      const bytes = mayRest(report, evaluation) ? this.recorded.values[evaluation] : null;
       if (bytes) this.recall(evaluation, bytes);
       const mask = bytes && path.choose(evaluation, changed, thresholdsThen[evaluation], report, this.samples);
       const travelled = path.travelled[evaluation] + (report.step[evaluation] ?? 0);
