@@ -48,17 +48,17 @@ def reordered(name: str, value: Tensor) -> Tensor:
     return value
 
 
-def draw_edits(grey: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Random images and references [b, 3, 32, 32] in training scale, of one piece in two colours; rows [b, 2]."""
+def draw_edits(grey: Tensor, labels: Tensor, size: int) -> tuple[Tensor, list[Tensor], Tensor]:
+    """Random images and a reference each, [b, 3, 32, 32] in training scale, one piece in two colours; rows [b, 2]."""
     picked = torch.randint(len(grey), (size,))
     before, after = torch.randint(len(COLOURS), (2, size))
-    images, references = (scaled(tint(grey[picked], colour)) for colour in (after, before))
-    return images, references, draw_rows(labels[picked], after)
+    images, reference = (scaled(tint(grey[picked], colour)) for colour in (after, before))
+    return images, [reference], draw_rows(labels[picked], after)
 
 
-def edit_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references: Tensor, rows: Tensor) -> Tensor:
+def edit_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references: list[Tensor], rows: Tensor) -> Tensor:
     def velocity(noisy: Tensor, rows: Tensor, sigma: Tensor) -> Tensor:
-        return model(noisy, words(rows), sigma, [references])
+        return model(noisy, words(rows), sigma, references)
 
     return flow_loss(velocity, images, rows)
 

@@ -15,10 +15,10 @@ import torch
 from data import COLOURS, NO_COLOUR, load, tint
 from dit import ReferencesDiT
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from train import Trainee, draw_rows, fit, flow_loss, parser, scaled
+from torch import Tensor
+from train import Trainee, draw_rows, fit, parser, scaled
 from train_edit import FILE as EDIT_FILE
-from train_edit import save
+from train_edit import edit_loss, save
 
 FILE = "fastcache_demo_references.safetensors"
 
@@ -36,13 +36,6 @@ def draw_matches(grey: Tensor, labels: Tensor, size: int) -> tuple[Tensor, list[
     return images, [same_piece, same_colour], rows
 
 
-def match_loss(model: nn.Module, words: nn.Embedding, images: Tensor, references: list[Tensor], rows: Tensor) -> Tensor:
-    def velocity(noisy: Tensor, rows: Tensor, sigma: Tensor) -> Tensor:
-        return model(noisy, words(rows), sigma, references)
-
-    return flow_loss(velocity, images, rows)
-
-
 def main() -> None:
     options = parser(__doc__, images=24_000, rate=7e-4, batch=16).parse_args()
     torch.manual_seed(0)
@@ -56,7 +49,7 @@ def main() -> None:
     fit(
         model,
         average,
-        lambda run: match_loss(run, demo.words, *draw_matches(grey, labels, options.batch)),
+        lambda run: edit_loss(run, demo.words, *draw_matches(grey, labels, options.batch)),
         options,
         lambda note: save(average, options.out / FILE, f"Fashion-MNIST, two references; {note}"),
     )
