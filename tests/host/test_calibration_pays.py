@@ -58,9 +58,12 @@ def uncalibrated(server, references):
     return [(work(run), decibels(run, references)) for run in runs]
 
 
-@pytest.mark.parametrize(("target", "gain"), [(0.5, 0.5), (0.35, 2.0)])
+@pytest.mark.parametrize(("target", "gain"), [(0.5, 0.5), (0.4, 1.5), (0.35, None)])
 def test_a_profile_is_closer_for_the_same_work(server, references, uncalibrated, target, gain):
-    """The less is computed, the more it matters where; what costs less than the profile counts as a rival as well."""
+    """The less is computed, the more it matters where; what costs less than the profile counts as a rival as well.
+
+    Without a gain no threshold makes so little be computed: rows of predicted evaluations grow by doubling.
+    """
     name = f"pays {target:g}"
     graph = calibration(demo_graph(1, prompts=LEARNED), runs=RUNS, target_speedup=round(1 / target, 2))
     begun = time.perf_counter()
@@ -68,12 +71,14 @@ def test_a_profile_is_closer_for_the_same_work(server, references, uncalibrated,
     seconds = time.perf_counter() - begun
     runs = sampled(server, DEFAULTS, load=f"{name}.safetensors")
     calibrated = decibels(runs, references)
-    rival = max(db for part, db in uncalibrated if part <= work(runs) + 0.015)
+    rivals = [db for part, db in uncalibrated if part <= work(runs) + 0.015]
     shorter = decibels(sampled(server, steps=round(target * STEPS)), references)
     told = f"{calibrated:.1f} dB, calibrated in {seconds:.0f} s"
-    print(f"\n{work(runs):.0%} of the work: {told}; uncalibrated {rival:.1f} dB; fewer steps {shorter:.1f} dB")
+    against = f"uncalibrated {max(rivals):.1f} dB" if rivals else "no threshold goes so low"
+    print(f"\n{work(runs):.0%} of the work: {told}; {against}; fewer steps {shorter:.1f} dB")
     assert work(runs) <= target + 0.01
-    assert calibrated >= rival + gain
+    assert bool(rivals) == (gain is not None)
+    assert gain is None or calibrated >= max(rivals) + gain
     assert calibrated >= shorter + 3
     assert seconds < SECONDS
 
