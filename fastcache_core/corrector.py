@@ -10,13 +10,16 @@ is then added to the step that is computed: d + E / (sigma_i+1 - sigma_i), so th
 have arrived. This is the corrector of a predictor-corrector pair, as UniPC's (arXiv 2302.04867) and FoCa's (arXiv
 2508.16211), put into the model's output, since samplers are not ours to change. Predictions that were right get E = 0.
 
-It applies to samplers that go from one sigma of the schedule to the next along d, which is watched; with others, which
-evaluate a sigma twice or add noise, nothing is corrected.
+It applies to samplers that go from one sigma of the schedule to the next along d, as Euler's, or along the mean of both
+ends' d, as Heun's, where each counts half. Which it is, is watched; with others, which evaluate other sigmas or add
+noise, nothing is corrected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +44,38 @@ def lagrange(at: float, nodes: Sequence[float]) -> list[float]:
     return weights
 
 
+class Visit(NamedTuple):
+    """An evaluation that a sampler makes.
+
+    step: of the sampler, in sigma. halved: it goes along the mean of two d's, of which this is one; second: the other
+    came before.
+    """
+
+    sigma: float
+    step: float
+    halved: bool = False
+    second: bool = False
+
+    @property
+    def weight(self) -> float:
+        """By how much this d moves the latent in the end."""
+        return self.step / 2 if self.halved else self.step
+
+
+def once(sigmas: Sequence[float]) -> list[Visit]:
+    """Euler's evaluations, those of multistep samplers too."""
+    return [Visit(here, following - here) for here, following in pairwise(sigmas)]
+
+
+def at_both_ends(sigmas: Sequence[float]) -> list[Visit]:
+    """Heun's evaluations; where a step leads to zero, it is Euler's."""
+    visits = []
+    for here, following in pairwise(sigmas):
+        step, halved = following - here, following > 0
+        visits += [Visit(here, step, halved), *[Visit(following, step, True, True)] * halved]
+    return visits
+
+
 class Corrector:
     """Of one run. sigmas: the sampler's schedule with the last one, where its last step leads.
 
@@ -48,19 +83,19 @@ class Corrector:
     """
 
     def __init__(self, sigmas: Sequence[float]):
-        self.sigmas = list(sigmas)
         self.off: str | None = None  # why this sampler's steps are not corrected
         self._index = 0
+        self._walks = [once(sigmas), at_both_ends(sigmas)]  # that the sampler may be on, as far as is known
         self._corrected: list[Tensor] = []  # whether any sample was, each time that something was owed
         self._anchors: list[tuple[float, Tensor]] = []  # the newest first
-        self._skipped: list[tuple[float, float]] = []  # sigma and step of what was predicted since
+        self._skipped: list[Visit] = []  # what was predicted since
         self._moved: Tensor | None = None  # by what was predicted since
-        self._told: tuple[Tensor, Tensor] | None = None  # x and d of the evaluation before
+        self._told: list[tuple[Tensor, Tensor]] = []  # x and d of the evaluations before that are of one step
         self._followed: Tensor | None = None  # [samples]: whether the sampler followed d since the last anchor
 
     @property
     def nbytes(self) -> int:
-        kept = (*(d for _, d in self._anchors), self._moved, *(self._told or ()))
+        kept = (*(d for _, d in self._anchors), self._moved, *(t for told in self._told for t in told))
         # What the sampler was told is the newest anchor where nothing was owed.
         return sum({id(t): t.nbytes for t in kept if t is not None}.values())
 
@@ -70,53 +105,63 @@ class Corrector:
         return int(torch.stack(self._corrected).sum()) if self._corrected else 0
 
     def free(self) -> None:
-        self._anchors, self._skipped, self._moved, self._told, self._followed = [], [], None, None, None
+        self._anchors, self._skipped, self._moved, self._told, self._followed = [], [], None, [], None
+
+    @property
+    def ending(self) -> int:
+        """How many of the schedule's last sigmas to compute.
+
+        What comes just before the last evaluation could not be corrected well there, as little is known of it then; the
+        last sigma alone is two evaluations where each is visited twice.
+        """
+        return 1 if self.off is not None or any(visit.second for visit in self._walks[0]) else 2
 
     def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool) -> Tensor:
         """The denoised image that the sampler is to be given at x; predicted: whether blocks were skipped for it."""
         index, self._index = self._index, self._index + 1
-        if self.off is None and not self._is_at(index, sigma):
-            self._switch_off("the sampler does not evaluate every sigma of its schedule once, falling")
-        if self.off is not None or index + 2 >= len(self.sigmas):  # what is after the last step is not ours
+        if self.off is None:
+            self._walks = [walk for walk in self._walks if is_at(walk, index, sigma)]
+            if not self._walks:
+                self._switch_off(
+                    "the sampler evaluates its schedule's sigmas neither once each nor as both ends of a step"
+                )
+        if self.off is not None or index + 1 >= len(self._walks[0]):  # what is after the last step is not ours
             return denoised
-        if self._told is not None and self._told[0].shape != x.shape:
+        if any(before.shape != x.shape for before, _ in self._told):
             self.free()
-        self._watch(x, sigma, index)
+        self._watch(x, index)
         if index <= TRIED and not self._followed_by_any():
             self._switch_off("the sampler does not go where d leads")
             return denoised
-        d, step = (x - denoised) / sigma, self.sigmas[index + 1] - sigma
+        visit, d = self._walks[0][index], (x - denoised) / sigma
         told = d
         if predicted:
-            self._skipped.append((sigma, step))
-            self._moved = step * d if self._moved is None else self._moved.add_(d, alpha=step)
+            self._walks = self._walks[:1]  # how far it leads has to be settled
+            self._skipped.append(visit)
+            self._moved = visit.weight * d if self._moved is None else self._moved.add_(d, alpha=visit.weight)
         else:
-            self._anchors = [(sigma, d), *self._anchors][:ANCHORS]
+            others = [anchor for anchor in self._anchors if anchor[0] != visit.sigma]
+            self._anchors = [(visit.sigma, d), *others][:ANCHORS]
             if self._skipped and len(self._anchors) > 1:
-                told = d + self._owed() / step
+                told = d + self._owed() / visit.weight
                 self._corrected.append(self._followed.any())
             self._skipped, self._moved = [], None
-        self._told = x, told
+        several = any(walk[index].second for walk in self._walks)
+        self._told = [*self._told, (x, told)][-2 if several else -1 :]
         return denoised if told is d else torch.where(self._followers(x), x - sigma * told, denoised)
 
     def _switch_off(self, why: str) -> None:
         self.off = why
         self.free()
 
-    def _is_at(self, index: int, sigma: float) -> bool:
-        """Whether this evaluation is the one that its place in the schedule says."""
-        if index + 1 >= len(self.sigmas):
-            return False
-        here, following = self.sigmas[index : index + 2]
-        return abs(sigma - here) <= AT_SIGMA * here and following < here > 0
-
-    def _watch(self, x: Tensor, sigma: float, index: int) -> None:
-        """See whether x is where the last d led."""
-        if self._told is None:
+    def _watch(self, x: Tensor, index: int) -> None:
+        """See whether x is where what was told led."""
+        before = self._walks[0][index - 1]
+        if len(self._told) < 1 + before.second:
             return
-        before, d = self._told
-        way = (sigma - self.sigmas[index - 1]) * d
-        astray = torch.linalg.vector_norm((x - before - way).float(), dim=1)
+        began, d = self._told[0] if before.second else self._told[-1]
+        way = before.step * ((d + self._told[1][1]) / 2 if before.second else d)
+        astray = torch.linalg.vector_norm((x - began - way).float(), dim=1)
         close = astray <= ASTRAY * (torch.linalg.vector_norm(way.float(), dim=1) + TINY)
         following = close.flatten(1).float().mean(dim=1) >= FOLLOWING
         first = not self._skipped or self._followed is None
@@ -134,7 +179,15 @@ class Corrector:
         """E; nothing for samples whose steps went elsewhere."""
         nodes = [at for at, _ in self._anchors]
         owed = -self._moved
-        for weights, step in ((lagrange(at, nodes), step) for at, step in self._skipped):
-            for weight, (_, d) in zip(weights, self._anchors, strict=True):
-                owed.add_(d, alpha=weight * step)
+        for visit in self._skipped:
+            for weight, (_, d) in zip(lagrange(visit.sigma, nodes), self._anchors, strict=True):
+                owed.add_(d, alpha=weight * visit.weight)
         return torch.where(self._followers(owed), owed, 0.0)
+
+
+def is_at(walk: Sequence[Visit], index: int, sigma: float) -> bool:
+    """Whether this evaluation is the one that its place in the walk says, of a step that falls."""
+    if index >= len(walk):
+        return False
+    here, step, *_ = walk[index]
+    return abs(sigma - here) <= AT_SIGMA * here and step < 0 < here

@@ -175,8 +175,7 @@ class Run:
         # Where a part of the picture was computed as a whole, interpolation knows no better.
         predicted = bool(self._predicts) and all(self._predicts.values())
         corrected = self.corrector.correct(x, self.sigma, denoised, predicted)
-        # What comes just before the last evaluation could not be corrected well there, as little is known of it then.
-        self.decider.ending = 2 if self.corrector.off is None else 1
+        self.decider.ending = self.corrector.ending
         return corrected
 
     def end_evaluation(self) -> None:

@@ -6,6 +6,7 @@ that G[i, j] = <q_i, q_j> of what is carried forward says how far off the best c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -32,17 +33,22 @@ def parts_of_steps(sigmas: Sequence[float]) -> np.ndarray:
     return steps / steps.mean() if steps.any() else np.ones(len(steps))
 
 
+def are_corrected(sigmas: Sequence[float]) -> bool:
+    """Whether evaluations at these sigmas are each sigma once, or both ends of steps, as Heun's method has it."""
+    visits = list(Counter(sigmas).values())
+    return max(visits, default=1) == 1 or (visits[0] == 1 and set(visits[1:]) == {2} and sigmas[1::2] == sigmas[2::2])
+
+
 class MaskSearch:
     """gram [E, E]: inner products of what is carried forward. sigmas [E]: of the evaluations.
 
     An evaluation's error counts as much as it moves the latent, by its part of the step in sigma; and what is left of
-    it counts most once the sampler's steps were corrected (corrector.py), which those that evaluate a sigma twice are
-    not.
+    it counts most once the sampler's steps were corrected (corrector.py), as far as they are.
     """
 
     def __init__(self, gram: np.ndarray, sigmas: Sequence[float]):
         self.gram, self.count, self.sigmas = np.asarray(gram, float), len(sigmas), list(sigmas)
-        self.corrected = len(set(self.sigmas)) == self.count
+        self.corrected = are_corrected(self.sigmas)
         self.steps = parts_of_steps(self.sigmas)
         self.error = cache(self._error)
         self._between = cache(self._cost_between)
@@ -75,9 +81,14 @@ class MaskSearch:
         predicted = sum(self.steps[i] ** 2 * self.error(i, anchors) for i in gap)
         if not self.corrected or not gap or following >= self.count - 1:  # nor is anything at the last evaluation
             return predicted
-        nodes = (following, *anchors)[:ANCHORS]
+        nodes = self._apart((following, *anchors))[:ANCHORS]
         left = sum(self.steps[i] * self._interpolated(i, nodes) for i in gap)
         return self._product(left, left) + UNTIL_CORRECTED * predicted
+
+    def _apart(self, anchors: Anchors) -> Anchors:
+        """Without those whose sigma was evaluated once more."""
+        newer = {self.sigmas[anchor]: anchor for anchor in reversed(anchors)}
+        return tuple(sorted(newer.values(), reverse=True))
 
     def _interpolated(self, evaluation: int, nodes: Anchors) -> np.ndarray:
         """How far interpolation between these computed evaluations is from this one."""

@@ -34,6 +34,13 @@ def test_euler_comes_closer_with_no_more_work(server):
     assert corrections > 0 and none == 0
 
 
+def test_heun_which_evaluates_both_ends_of_a_step_comes_closer_with_no_more_work(server):
+    corrected, work, corrections = measured(server, True, 0.05, sampler_name="heun", prompts=PROMPTS)
+    plain, rival, none = measured(server, False, 0.03, sampler_name="heun", prompts=PROMPTS)
+    assert work <= rival and corrected >= plain + 1
+    assert corrections > 0 and none == 0
+
+
 def test_dpmpp_2m_which_extrapolates_itself_is_not_worse_with_no_more_work(server):
     """On 16 pictures, as which evaluations happen to be computed is worth a decibel or two either way."""
     options = [{"sampler_name": "dpmpp_2m", "seed": seed, "prompts": PROMPTS} for seed in (7, 8)]
@@ -43,7 +50,7 @@ def test_dpmpp_2m_which_extrapolates_itself_is_not_worse_with_no_more_work(serve
     assert corrections > 0
 
 
-@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_sde", "heun", "lcm"])
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_sde", "dpm_2", "lcm"])
 def test_samplers_that_go_elsewhere_are_left_as_they_are(server, sampler):
     plain = graph(fastcache={}, sampler_name=sampler)
     (with_it, report), (without, other) = (

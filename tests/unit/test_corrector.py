@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -41,10 +42,11 @@ def euler(
     errors: Sequence[Tensor],
     mask: Sequence[int] = MASK,
     after_step: Callable[[Tensor], Tensor] = lambda x: x,
+    sigmas: Sequence[float] = SIGMAS,
 ) -> list[Tensor]:
     """The latents after every step; after_step: what else the sampler does to them."""
-    sigmas, path = corrector.sigmas, []
-    for i, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False)):
+    path = []
+    for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = x - sigma * (d_at(sigma) + errors[i]).to(x)
         given = corrector.correct(x, sigma, denoised, predicted=not mask[i])
         x = after_step(x + (following - sigma) * (x - given) / sigma)
@@ -55,8 +57,31 @@ def euler(
 def both(shape: Sequence[int], sigmas: Sequence[float] = SIGMAS, mask: Sequence[int] = MASK) -> tuple:
     """A corrector that has been through a run with wrong predictions, its latents, and those of a run without."""
     d_at, x, corrector = quadratic(shape), randn(*shape), Corrector(sigmas)
-    right = euler(Corrector(sigmas), x, d_at, [torch.zeros(())] * len(mask), [1] * len(mask))
-    return corrector, euler(corrector, x, d_at, wrong(shape, mask), mask), right
+    right = euler(Corrector(sigmas), x, d_at, [torch.zeros(())] * len(mask), [1] * len(mask), sigmas=sigmas)
+    return corrector, euler(corrector, x, d_at, wrong(shape, mask), mask, sigmas=sigmas), right
+
+
+def heun(
+    corrector: Corrector,
+    x: Tensor,
+    d_at: Callable[[float], Tensor],
+    mask: Sequence[int],
+    sigmas: Sequence[float] = SIGMAS,
+    after_step: Callable[[Tensor], Tensor] = lambda x: x,
+) -> list[Tensor]:
+    """The latents after every step of Heun's method; mask: which evaluations are computed, the others are wrong."""
+    errors, path = zip(mask, wrong(x.shape, mask), strict=True), []
+
+    def evaluate(x: Tensor, sigma: float) -> Tensor:
+        computed, error = next(errors)
+        return (x - corrector.correct(x, sigma, x - sigma * (d_at(sigma) + error), predicted=not computed)) / sigma
+
+    for sigma, following in pairwise(sigmas):
+        d, step = evaluate(x, sigma), following - sigma
+        d = (d + evaluate(x + step * d, following)) / 2 if following else d
+        x = after_step(x + step * d)
+        path.append(x)
+    return path
 
 
 def test_lagrange_meets_every_quadratic():
@@ -157,7 +182,7 @@ def test_a_sampler_that_adds_noise_is_left_alone_though_its_first_step_may_follo
 @pytest.mark.parametrize(
     "evaluations",
     [
-        [1.0, 0.9, 0.9, 0.8, 0.8, 0.7, 0.7],  # Heun
+        [1.0, 0.9, 0.9, 0.8, 0.7],  # Heun at first
         [1.0, 0.95, 0.9, 0.85, 0.8, 0.75],  # dpm_2
         [0.9, 0.8, 0.7],  # begins elsewhere
     ],
@@ -170,7 +195,7 @@ def test_samplers_with_other_evaluations_than_the_schedules_are_left_alone(evalu
         denoised = x - sigma * d
         assert corrector.correct(x, sigma, denoised, predicted=i % 2 == 1) is denoised
         x = x + (following - sigma) * d
-    assert "every sigma of its schedule once" in corrector.off
+    assert "evaluates its schedule's sigmas neither once each nor as both ends of a step" in corrector.off
     assert corrector.corrections == 0 and corrector.nbytes == 0
 
 
@@ -252,10 +277,11 @@ def test_samples_of_a_batch_are_corrected_as_if_alone(mask, scales, steps, seed)
     x, d_at = randn(*IMAGE, seed=seed), quadratic(IMAGE, seed + 1)
     sizes = torch.tensor(scales, dtype=torch.float64).reshape(2, 1, 1, 1)
     errors = [sizes * error for error in wrong(IMAGE, mask)]
-    together = euler(Corrector(sigmas), x, d_at, errors, mask)[-1]
+    together = euler(Corrector(sigmas), x, d_at, errors, mask, sigmas=sigmas)[-1]
     for i in range(2):
         part = slice(i, i + 1)
-        alone = euler(Corrector(sigmas), x[part], lambda s: d_at(s)[part], [e[part] for e in errors], mask)[-1]  # noqa: B023
+        own = (lambda s, part=part: d_at(s)[part]), [error[part] for error in errors]
+        alone = euler(Corrector(sigmas), x[part], *own, mask, sigmas=sigmas)[-1]
         torch.testing.assert_close(together[part], alone)
 
 
@@ -270,6 +296,69 @@ def test_whatever_is_predicted_between_three_computed_ones_and_two_the_sampler_a
     torch.testing.assert_close(path[-1], right[-1], rtol=0, atol=1e-8)
 
 
+TWICE = [1, 1, 1, 0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1]  # of the 17 evaluations that Heun's method makes
+
+
+@pytest.mark.parametrize("sigmas", [SIGMAS, (*SIGMAS[:-1], 0.05)])
+def test_heuns_method_arrives_where_it_would_have(sigmas):
+    """Whichever end of a step gaps begin and end at; with the last sigma above zero, the last step has two ends too."""
+    mask = TWICE if sigmas[-1] == 0 else [*TWICE, 1]
+    d_at, x, corrector = quadratic(IMAGE), randn(*IMAGE), Corrector(sigmas)
+    right = heun(Corrector(sigmas), x, d_at, [1] * len(mask), sigmas)
+    path = heun(corrector, x, d_at, mask, sigmas)
+    arrived = [torch.allclose(here, there, rtol=0, atol=1e-12) for here, there in zip(path, right, strict=True)]
+    # What the second step's second evaluation owes is paid by the third's first; then it is second ones that pay.
+    assert arrived == [True, False, True, False, True, False, True, True, True]
+    assert corrector.corrections == 3 and corrector.off is None and corrector.ending == 1
+
+
+def test_heuns_method_among_places_that_are_held():
+    held, hold = randn(*IMAGE, seed=9), torch.zeros(4, 4).bool()
+    hold[:, 2:] = True
+    d_at, x, corrector = quadratic(IMAGE), randn(*IMAGE), Corrector(SIGMAS)
+    masks = [1] * 17, TWICE
+    right, path = (
+        heun(c, x, d_at, mask, after_step=lambda x: torch.where(hold, held, x))
+        for c, mask in zip((Corrector(SIGMAS), corrector), masks, strict=True)
+    )
+    torch.testing.assert_close(path[-1], right[-1], rtol=0, atol=1e-12)
+    assert corrector.corrections == 3
+
+
+def test_heuns_method_with_noise_in_its_steps_is_left_alone():
+    corrector, noise = Corrector(SIGMAS), iter(range(9))
+    heun(corrector, randn(*IMAGE), quadratic(IMAGE), TWICE, after_step=lambda x: x + randn(*IMAGE, seed=next(noise)))
+    assert "does not go where d leads" in corrector.off and corrector.corrections == 0 and corrector.nbytes == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    mask=st.lists(st.booleans(), min_size=12, max_size=12),
+    steps=st.lists(st.floats(0.3, 1.0), min_size=9, max_size=9),
+)
+def test_whatever_is_predicted_heuns_method_arrives(mask, steps):
+    sigmas = [sum(steps[i:]) for i in range(9)] + [0.0]
+    d_at, x, corrector = quadratic(IMAGE), randn(*IMAGE), Corrector(sigmas)
+    # Evaluations at three sigmas come before the first that may be wrong, and a computed one after the last.
+    path = heun(corrector, x, d_at, [1, 1, 1, 1, *mask[:-1], 1, 1], sigmas)
+    right = heun(Corrector(sigmas), x, d_at, [1] * 17, sigmas)
+    torch.testing.assert_close(path[-1], right[-1], rtol=0, atol=1e-8)
+    assert corrector.ending == 1
+
+
+def test_a_sigma_twice_is_one_anchor_and_the_memory_of_a_step_of_two_is_counted():
+    corrector, x = Corrector(SIGMAS), randn(*IMAGE)
+    d_at, kept = quadratic(IMAGE), []
+
+    def watched(sigma: float) -> Tensor:
+        kept.append(corrector.nbytes // x.nbytes)
+        return d_at(sigma)
+
+    heun(corrector, x, watched, TWICE)
+    # At most three anchors, a move, and x and d of both ends of a step.
+    assert max(kept) == 8
+
+
 def test_what_is_kept_is_counted_and_let_go():
     corrector, x = Corrector(SIGMAS), randn(*IMAGE)
     assert corrector.nbytes == 0
@@ -278,8 +367,9 @@ def test_what_is_kept_is_counted_and_let_go():
         corrector.correct(x, SIGMAS[i], x - SIGMAS[i] * d, predicted=i >= 3)
         counted.append(corrector.nbytes // x.nbytes)
         x = x + (SIGMAS[i + 1] - SIGMAS[i]) * d
-    # Derivatives of computed evaluations, up to three, and x; where one was predicted, its own and the move.
-    assert counted == [2, 3, 4, 6, 6]
+    # Derivatives of computed evaluations, up to three, and x, at first of two evaluations, which might be one step of
+    # Heun's; where one was predicted, its own and the move.
+    assert counted == [2, 4, 4, 6, 6]
     corrector.free()
     assert corrector.nbytes == 0
 

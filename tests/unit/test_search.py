@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastcache_core.calibration.search import MaskSearch, greedy_blocks, parts_of_steps
+from fastcache_core.calibration.search import UNTIL_CORRECTED, MaskSearch, greedy_blocks, parts_of_steps
 
 
 def gram_of(columns):
@@ -50,6 +50,29 @@ def test_large_steps_of_sigma_count_for_more():
     assert search.steps[2] > 10 * search.steps[0]
 
 
+def test_a_sigma_that_was_evaluated_twice_is_one_node_of_the_interpolation():
+    """Where residuals are quadratic in sigma, what comes between three of them costs a tenth of what it was off by."""
+    sigmas = [1.0, 0.8, 0.8, 0.6, 0.6, 0.4, 0.4, 0.2, 0.2]
+    search = MaskSearch(gram_of([[3.0, s, s * s] for s in sigmas]), sigmas)
+    assert search.corrected
+    off = sum(search.steps[i] ** 2 * search.error(i, (4, 3, 2)) for i in (5, 6))
+    assert search.cost((0, 1, 2, 3, 4, 7, 8)) == pytest.approx(UNTIL_CORRECTED * off, abs=1e-12) and off > 0
+
+
+@pytest.mark.parametrize(
+    ("sigmas", "corrected"),
+    [
+        ([1.0, 0.5, 0.2], True),
+        ([1.0, 0.5, 0.5, 0.2, 0.2], True),  # Heun's method
+        ([1.0, 0.5, 0.5, 0.2], False),
+        ([1.0, 1.0, 0.5, 0.5], False),
+        ([1.0, 0.5, 0.2, 0.5, 0.2], False),
+    ],
+)
+def test_what_will_be_corrected_shows_in_the_sigmas(sigmas, corrected):
+    assert MaskSearch(np.eye(len(sigmas)), sigmas).corrected is corrected
+
+
 def test_the_two_evaluations_of_a_step_of_second_order_share_it():
     """Heun from 1 over 0.6 to 0.2: the first step's, the second's, and the last one's only evaluation."""
     twice = MaskSearch(gram_of(walk(5)), [1.0, 0.6, 0.6, 0.2, 0.2])
@@ -58,9 +81,9 @@ def test_the_two_evaluations_of_a_step_of_second_order_share_it():
     assert parts_of_steps([0.0, 0.0]).tolist() == [1, 1]
 
 
-def test_nothing_counts_as_corrected_where_a_sigma_is_evaluated_twice():
+def test_nothing_counts_as_corrected_where_sigmas_are_not_a_walk_that_is():
     q = np.outer([0, 1, 1, 2, 2, 3, 3], np.ones(3))
-    search = MaskSearch(gram_of(q), [0.7, 0.6, 0.6, 0.5, 0.5, 0.4, 0.4])
+    search = MaskSearch(gram_of(q), [0.7, 0.6, 0.6, 0.5, 0.5, 0.4, 0.3])
     missed = {1: (0,), 2: (0,), 4: (3, 0), 5: (3, 0)}
     wanted = sum(search.steps[i] ** 2 * search.error(i, missed[i]) for i in missed)
     assert search.cost((0, 3, 6)) == pytest.approx(wanted)
