@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
@@ -49,6 +50,31 @@ class Action(Enum):
 MADE_FOR = ("sampler", "scheduler", "steps")  # what a profile's schedule is for, as far as the profile says so
 PROBED = SiteDecision(False, "computed: the first block is, at every evaluation")
 UNKNOWN = SiteDecision(False, "computed: nothing is remembered of it yet")
+
+
+@dataclass
+class Turn:
+    """All blocks of the model, coming once.
+
+    keys: of the branches that the batch is made of; branches: what is kept of each. view: the part of the picture that
+    they see; several_views: whether they see more than one. reached: the blocks so far. entered: the site whose first
+    block came last; predictable: whether its branches have something that fits to predict it from; acts: what is done
+    with it, and why; entries: what its residuals need of its input. passing: blocks that were predicted with the one
+    before them. looked_at, probed: the first block's work and how much it changed, where a rule looks at that.
+    """
+
+    keys: Sequence[Hashable] = ()
+    branches: Sequence[Branch] = ()
+    view: Hashable = None
+    several_views: bool = False
+    reached: set[int] = field(default_factory=set)
+    entered: Site | None = None
+    predictable: bool = False
+    acts: tuple[Action, str] = (Action.COMPUTE, "")
+    entries: Streams = field(default_factory=dict)
+    passing: range = range(0)
+    looked_at: Tensor | None = None
+    probed: Tensor | None = None
 
 
 class Run:
@@ -91,37 +117,15 @@ class Run:
         self.corrector = Corrector(sigmas) if config.block_cache.corrector else None
         self.state = RunState()
         self.report = Report(list(blocks))
-        self.report.run = {"levels": [], "predictor": self.memory.predictor, **config.describe()}
-        self.report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
-        self.report.run["explained"] = profile and profile.scores.get("explained")
-        self.report_cut()
-        self.report.own_thresholds = self.decider.thresholds
-        for problem in self.decider.problems:
-            self.report.note(problem)
-        missing = what_is_missing(config.block_cache, profile)
-        if missing:
-            self.report.note(f"{missing} Everything is computed without it.")
-        if self.ranks.size > 1:
-            self.report.note(f"Decisions are those of {self.ranks.size} ranks together, of which this is one.")
+        self._open_report(defaults)
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
+        self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
         self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
         self._kinds: Sequence[str] = ()
-        self._turn, self._reached = 0, set[int]()
-        self._keys: list[Hashable] = []
-        self._branches: list[Branch] = []
-        self._view: Hashable = None
-        self._several_views = False
-        self._entered: Site | None = None
-        self._predictable = False
-        self._acts = Action.COMPUTE, ""
+        self._turn, self._turns = Turn(), 0
         self._some_rest = False  # from when on keys and values are kept
         self._selectable = set[int]()  # blocks that can compute some of their tokens
-        self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
-        self._passing = range(0)
-        self._entries: Streams = {}
-        self._probed: Tensor | None = None
-        self._looked_at: Tensor | None = None
         self._computing = 0.0
         self.observer: Callable[[int, Report], None] | None = None
         self.recorder = recorder
@@ -143,7 +147,7 @@ class Run:
 
         No branches: the call is none of ours, and its blocks are run as they are.
         """
-        self._called, self._turn, self._kinds = (list(branches), list(views)), -1, kinds
+        self._called, self._turns, self._kinds = (list(branches), list(views)), 0, kinds
         self.report.branches.update(kinds)
         if not branches:
             self.correct_nothing()
@@ -159,13 +163,10 @@ class Run:
         Every turn is a branch of its own, as it sees something else.
         """
         branches, views = self._called
-        self._turn, self._reached = self._turn + 1, set()
-        self._keys = [(key, self._turn) for key in branches]
-        self._branches = [self.state.branch(key) for key in self._keys]
-        self._several_views = len(set(views)) > 1
-        self._view = (tuple(views) if self._several_views else next(iter(views), None), self._turn)
-        self._entered, self._entries, self._passing, self._probed = None, {}, range(0), None
-        self._looked_at = None
+        keys, several = [(key, self._turns) for key in branches], len(set(views)) > 1
+        view = (tuple(views) if several else next(iter(views), None), self._turns)
+        self._turn = Turn(keys, [self.state.branch(key) for key in keys], view, several)
+        self._turns += 1
         self.safety.begin_call()
 
     def corrected(self, x: Tensor, denoised: Tensor) -> Tensor:
@@ -181,7 +182,7 @@ class Run:
     def end_evaluation(self) -> None:
         kept = self.state.nbytes + self.decider.nbytes + (self.corrector.nbytes if self.corrector else 0)
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, kept)
-        self._evaluation, self._passing = None, range(0)
+        self._evaluation, self._turn = None, Turn()
         if self.observer:
             self.observer(len(self.report.evaluations) - 1, self.report)
 
@@ -199,7 +200,7 @@ class Run:
         self.corrector = None
         self.decider.leads.clear()
         self.decider.measurements.clear()
-        self._branches, self._entries, self._probed, self._looked_at = [], {}, None, None
+        self._turn = Turn()
 
     @property
     def sigma(self) -> float | Tensor:
@@ -208,15 +209,15 @@ class Run:
 
     def passes(self, index: int) -> bool:
         """Whether this block was predicted together with the one before: its input is its output."""
-        return index in self._passing
+        return index in self._turn.passing
 
     def comes_again(self, index: int) -> bool:
         """Whether this block was computed or predicted before in the same call of the model."""
-        return index in self._reached
+        return index in self._turn.reached
 
     def run_block(self, call: BlockCall) -> Streams:
         """The loop's body: streams in, streams of the same shapes out."""
-        if self._evaluation is None or not self._branches or not call.tokens.numel():
+        if self._evaluation is None or not self._turn.branches or not call.tokens.numel():
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
         if self.passes(call.index):
             return call.streams
@@ -225,24 +226,24 @@ class Run:
         if self.comes_again(call.index):
             self.begin_turn()
         elif self._interrupted(call.index):
-            self.safety.heed_order(call, self._branches)
-        self._reached.add(call.index)
+            self.safety.heed_order(call, self._turn.branches)
+        self._turn.reached.add(call.index)
         begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
-        if self._entered is None:
-            self.safety.respect_budget(call, self._branches)
+        if self._turn.entered is None:
+            self.safety.respect_budget(call, self._turn.branches)
         self.safety.entering(call)
         decision = self._decide(call)
         site = self.cut.at[call.index]
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
-        self._predicts[self._view] = self._predicts.get(self._view, False) or action is Action.PREDICT
+        self._predicts[self._turn.view] = self._predicts.get(self._turn.view, False) or action is Action.PREDICT
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         recording = self.recorder is not None and action is Action.COMPUTE
         if recording:
-            self.recorder.entering(call, len(self._branches))
+            self.recorder.entering(call, len(self._turn.branches))
         streams = step(site, call, decision, decided)
         if recording:
-            self.recorder.leaving(call, streams, self._keys, self._evaluation.index, self._evaluation.sigma)
+            self.recorder.leaving(call, streams, self._turn.keys, self._evaluation.index, self._evaluation.sigma)
         self._record(site, call, decision, decided._replace(reason=reason), action)
         if action is Action.COMPUTE:
             self.safety.leaving(call, streams)
@@ -253,7 +254,7 @@ class Run:
     def _interrupted(self, index: int) -> bool:
         """Whether blocks of another site came between this block's site's first and itself."""
         site = self.cut.at[index]
-        return site.first in self._reached and index != site.first and self._entered != site
+        return site.first in self._turn.reached and index != site.first and self._turn.entered != site
 
     def _records_gradients(self, streams: Streams) -> bool:
         recorded = torch.is_grad_enabled() and any(h.requires_grad for h in streams.values())
@@ -266,32 +267,32 @@ class Run:
     def _decide(self, call: BlockCall) -> Decision:
         """The evaluation's decision for this view, which is taken when it is first asked for."""
         lead = self._lead(call)
-        taken = self._evaluation.decisions.get(self.decider.key(self._view, lead))
+        taken = self._evaluation.decisions.get(self.decider.key(self._turn.view, lead))
         if self.cut.probe and call.index == 0:
             return Decision({self.cut.sites[0]: PROBED})
         if self.safety.off:
             return self._everything_computed()
         if taken is not None:
             return taken
-        entered = self.decider.read(self._evaluation, self._view, lead, self._probed, self._may_select(call),
-                                    self._looked_at, call.image[1].references)  # fmt: skip
+        entered = self.decider.read(self._evaluation, self._turn.view, lead, self._turn.probed, self._may_select(call),
+                                    self._turn.looked_at, call.image[1].references)  # fmt: skip
         self.report.evaluations[-1].sigma = self._evaluation.sigma
         self._report_errors()
         self.safety.heed()
-        self.safety.respect_budget(call, self._branches)
+        self.safety.respect_budget(call, self._turn.branches)
         if self.safety.off:
             return self._everything_computed()
         self._some_rest = self._some_rest or entered.some_rest
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
-        decision = self.decider.decide(self._evaluation, self._view, lead, entered)
+        decision = self.decider.decide(self._evaluation, self._turn.view, lead, entered)
         if self.decider.plan is not None and self.decider.plan.carried is not None:
             told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
             self.report.note(
                 f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to "
                 f"these {len(self.decider.schedule)} steps; a calibration with these steps would be closer."
             )
-        self._report_decision(self.decider.key(self._view, lead), entered, decision)
+        self._report_decision(self.decider.key(self._turn.view, lead), entered, decision)
         return decision
 
     def _everything_computed(self) -> Decision:
@@ -306,7 +307,7 @@ class Run:
     def _lead(self, call: BlockCall) -> Tensor:
         """Branches with one view are alike at the entry, so one speaks for all; else the largest change counts."""
         h = call.tokens if call.seen is None else call.seen
-        return h if self._several_views else h[: len(h) // len(self._branches)]
+        return h if self._turn.several_views else h[: len(h) // len(self._turn.branches)]
 
     def _may_select(self, call: BlockCall) -> bool:
         """Whether tokens may be selected; a note says why not, when they were to be."""
@@ -323,12 +324,12 @@ class Run:
     def _action(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> tuple[Action, str]:
         """What is done with a whole site is settled when its first block is reached."""
         if call.index == site.first:
-            self._entered = site
+            self._turn.entered = site
             streams = self.memory.kept(site, call, call.streams)
-            self._predictable = self.memory.fits(self._branches, site, streams, decided.anchor)
-            self._acts = self._settled(site, call, decision, decided)
-        if self._entered == site:
-            return self._acts
+            self._turn.predictable = self.memory.fits(self._turn.branches, site, streams, decided.anchor)
+            self._turn.acts = self._settled(site, call, decision, decided)
+        if self._turn.entered == site:
+            return self._turn.acts
         if decided.predict or decision.active is not None:
             return Action.COMPUTE, "computed: another patch took the place of blocks before it"
         return Action.COMPUTE, decided.reason
@@ -337,13 +338,13 @@ class Run:
         """The decision, unless this call's branches have nothing that fits to predict from: then compute."""
         if not decided.predict and decision.active is None:
             return Action.COMPUTE, decided.reason
-        if not self._predictable:
+        if not self._turn.predictable:
             return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed its size"
         if decided.predict:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
             return Action.COMPUTE, f"computed: {call.no_tokens}"
-        if not (self._selectable.issuperset(site.blocks) and self.memory.keeps(self._branches, call)):
+        if not (self._selectable.issuperset(site.blocks) and self.memory.keeps(self._turn.branches, call)):
             return Action.COMPUTE, "computed: keys and values of static tokens are not available"
         if decision.resting and decision.active.shape[1] == call.tokens.shape[1]:
             return Action.PARTIAL, "partial: tokens of reference pictures rest until refresh_interval"
@@ -362,62 +363,62 @@ class Run:
             return self._timed(call, call.streams, None)
         if call.index == site.first:
             # Blocks may write into their input, so what the residual needs of it is taken before they run.
-            self._entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
+            self._turn.entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
         selecting, keeper = self._some_rest and self._may_select(call), None
         if selecting and self.memory.serves:
-            keeper = Attending(None, keep=self.memory.keeper(self._branches, call.index, self._evaluation.sigma))
+            keeper = Attending(None, keep=self.memory.keeper(self._turn.branches, call.index, self._evaluation.sigma))
         streams = self._timed(call, call.streams, keeper)
         self._heed_selectable(call, selecting)
-        if site.last in call.blocks and self._entered == site and not self._records_gradients(streams):
+        if site.last in call.blocks and self._turn.entered == site and not self._records_gradients(streams):
             self._learn(site, call, decided, self.memory.kept(site, call, streams))
         return streams
 
     def _heed_selectable(self, call: BlockCall, selecting: bool) -> None:
         """A block was computed: when it comes next, can some of its tokens be?"""
-        kept = selecting and self.memory.keeps(self._branches, call)
+        kept = selecting and self.memory.keeps(self._turn.branches, call)
         if selecting and not kept:
             self.report.note("Tokens are not selected: this model's attention does not let keys and values be kept.")
         (self._selectable.update if kept else self._selectable.difference_update)(call.blocks)
 
     def _learn(self, site: Site, call: BlockCall, decided: SiteDecision, out: Streams) -> None:
         """A whole site was computed: see how far off predicting it would have been, and remember it."""
-        entries, self._entries = self._entries, {}
+        entries, self._turn.entries = self._turn.entries, {}
         sigma, index = self._evaluation.sigma, self._evaluation.index
         # A stream whose size changed has no residual.
         residuals = {name: out[name] - h for name, h in entries.items() if name in out and out[name].shape == h.shape}
         if self.cut.is_probe(site):
             self._look(site, residuals[IMAGE])
-        elif decided.change is not None and self._predictable:
-            offsets = self.memory.offsets(self._branches, site, call, residuals, entries, sigma, decided.forecast)
+        elif decided.change is not None and self._turn.predictable:
+            offsets = self.memory.offsets(self._turn.branches, site, call, residuals, entries, sigma, decided.forecast)
             self._measured(site, call, decided, offsets)
-        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
+        self.memory.remember(self._turn.branches, site, residuals, entries, sigma, index)
         if not self.cut.is_probe(site):
-            self.safety.self_check(self._branches, site, entries, residuals, out)
+            self.safety.self_check(self._turn.branches, site, entries, residuals, out)
 
     def _measured(self, site: Site, call: BlockCall, decided: SiteDecision, offsets: Sequence[Offset]) -> None:
         """Have these read with the next decision."""
-        view, index = self.decider.key(self._view, self._lead(call)), self._evaluation.index
+        view, index = self.decider.key(self._turn.view, self._lead(call)), self._evaluation.index
         self.decider.measurements += [Measurement(index, site, view, decided, offset) for offset in offsets]
 
     def _look(self, site: Site, residual: Tensor) -> None:
         """The first block's work is what some rules look at, like `_lead` in the branch that comes first."""
-        parts = list(zip(self._branches, residual.chunk(len(self._branches)), strict=True))
-        self._looked_at = residual if self._several_views else parts[0][1]
-        parts = parts if self._several_views else parts[:1]
+        parts = list(zip(self._turn.branches, residual.chunk(len(self._turn.branches)), strict=True))
+        self._turn.looked_at = residual if self._turn.several_views else parts[0][1]
+        parts = parts if self._turn.several_views else parts[:1]
         known = [(branch.histories.get((site, IMAGE)), now) for branch, now in parts]
         if all(history is not None and history.fits(now) for history, now in known):
             norm = self.decider.norm
             changes = [self.ranks.change(now, history.residual(now.device), norm) for history, now in known]
-            self._probed = self.ranks.largest_change(changes)
+            self._turn.probed = self.ranks.largest_change(changes)
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
-        self._passing = range(site.first + 1, site.last + 1)
+        self._turn.passing = range(site.first + 1, site.last + 1)
         return call.streams | self._predicted(site, call, decided)
 
     def _predicted(self, site: Site, call: BlockCall, decided: SiteDecision) -> Streams:
         """The streams that are predicted, whole."""
         kept = self.memory.kept(site, call, call.streams)
-        predicted = self.memory.predict(self._branches, site, kept, self._evaluation.sigma, decided.forecast)
+        predicted = self.memory.predict(self._turn.branches, site, kept, self._evaluation.sigma, decided.forecast)
         if not self.cut.image_only(site):
             return predicted
         name, span = call.image
@@ -435,11 +436,11 @@ class Run:
         attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active, decision.resting)}
         inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
         if call.index == site.first:
-            self._entries = {name: h.clone() for name, h in self._chosen(site, call, active, inputs).items()}
+            self._turn.entries = {name: h.clone() for name, h in self._chosen(site, call, active, inputs).items()}
         whole = call.streams[image].clone() if call.index < site.last else self._predicted(site, call, decided)[image]
         sigma, serve = self._evaluation.sigma, None
         if self.memory.serves:
-            serve = self.memory.server(self._branches, call, attended, sigma, decided.forecast)
+            serve = self.memory.server(self._turn.branches, call, attended, sigma, decided.forecast)
         place = functools.partial(span.place, active=active.shape[1], resting=decision.resting)
         outputs = self._timed(call, inputs, Attending(attended, serve=serve, place=place))
         scatter_tokens(whole, rows, outputs[image])
@@ -470,7 +471,7 @@ class Run:
         alone = self.cut.image_only(site)
         name, start, rows = (IMAGE, 0, active) if alone else (image, span.start, rows)
         here = slice(start, start + active.shape[1])
-        entries, self._entries = self._entries, {}
+        entries, self._turn.entries = self._turn.entries, {}
         out = self._chosen(site, call, active, outputs)
         # A model's last block may return the image only, and a stream may have no tokens.
         same = [name for name, h in entries.items() if h.numel() and name in out and out[name].shape == h.shape]
@@ -479,15 +480,31 @@ class Run:
         if decided.change is not None:
             counted = once(decision.mask, active)
             offsets = self.memory.offsets_of_rows(
-                self._branches, site, name, active + start, residual[:, here], entry[:, here], counted, self.sigma,
+                self._turn.branches, site, name, active + start, residual[:, here], entry[:, here], counted, self.sigma,
                 decided.forecast,
             )  # fmt: skip
             self._measured(site, call, decided, offsets)
         sigma, index = self._evaluation.sigma, self._evaluation.index
-        self.memory.remember_rows(self._branches, site, name, rows, residual, entry, sigma, index)
-        self.memory.remember(self._branches, site, residuals, entries, sigma, index)
+        self.memory.remember_rows(self._turn.branches, site, name, rows, residual, entry, sigma, index)
+        self.memory.remember(self._turn.branches, site, residuals, entries, sigma, index)
 
     # Reporting.
+
+    def _open_report(self, defaults: Defaults) -> None:
+        """What is known before the first evaluation."""
+        report, profile, settings = self.report, self.profile, self.config.block_cache
+        report.run = {"levels": [], "predictor": self.memory.predictor, **self.config.describe()}
+        report.run |= {"steps": len(self.decider.schedule), "defaults": dataclasses.asdict(defaults)}
+        report.run["explained"] = profile and profile.scores.get("explained")
+        self.report_cut()
+        report.own_thresholds = self.decider.thresholds
+        for problem in self.decider.problems:
+            report.note(problem)
+        missing = what_is_missing(settings, profile)
+        if missing:
+            report.note(f"{missing} Everything is computed without it.")
+        if self.ranks.size > 1:
+            report.note(f"Decisions are those of {self.ranks.size} ranks together, of which this is one.")
 
     def report_cut(self) -> None:
         """What is decided about at once, from now on."""
@@ -522,5 +539,5 @@ class Run:
             done, full = per_query * queries, per_query * length
             self.report.count(block, chosen / tokens, rows, done, full, tokens / length, self._kinds)
         if action is not Action.PREDICT:
-            samples = rows // len(self._branches)
+            samples = rows // len(self._turn.branches)
             self.report.mark_tokens((samples, tokens), decision.mask if action is Action.PARTIAL else None)
