@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -79,7 +80,7 @@ class BlockCacheConfig:
         host that reaches the whole model it is `model_output` where nothing is said of blocks or tokens (sites.py).
     block_thresholds: thresholds of their own for ranges of blocks, such as `0-6: 0.02, 7-18: 0.08`; 0: never predict.
     warmup_evaluations: this many evaluations are computed first; extrapolation needs two of them. 0: the default for
-        the model (defaults.py).
+        the model and the schedule (defaults.py).
     max_consecutive_skips: after this many predicted evaluations one is computed, whatever the rule says, except
         `interval` and `schedule`, which say it themselves.
     forecast: how residuals are carried forward (predictors.py); None: damped extrapolation whose damping is found while
@@ -259,11 +260,14 @@ class FastCacheConfig:
             "token_warmup": self.token_selector.warmup_evaluations,
         }
 
-    def completed(self, defaults: Defaults) -> FastCacheConfig:
-        """The same with what was left open filled in."""
+    def completed(self, defaults: Defaults, sigmas: Sequence[float] = ()) -> FastCacheConfig:
+        """The same with what was left open filled in, for a run of these sigmas.
+
+        Tokens are not in a hurry: keys and values bend earlier than what all blocks together add.
+        """
         blocks, tokens = self.block_cache, self.token_selector
         # A schedule knows when to begin; without an evaluation there is nothing to predict from.
-        warmup = 1 if blocks.rule == "schedule" else defaults.warmup_evaluations
+        warmup = 1 if blocks.rule == "schedule" else defaults.warmup_at(sigmas)
         block_cache = dataclasses.replace(
             blocks,
             warmup_evaluations=blocks.warmup_evaluations or warmup,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+NEARLY_NOISE = 0.95  # part of the first sigma, from which on down pictures take shape
 MEGAPIXEL = 4096  # tokens of an image of a million pixels, in most models
 DEEP = 40  # blocks
 
@@ -18,6 +20,15 @@ class Defaults:
     warmup_evaluations: int
     few_steps: int
     measured: str | None = None
+
+    def warmup_at(self, sigmas: Sequence[float]) -> int:
+        """The warm-up of a schedule: one evaluation less where the last of it would still see little but noise.
+
+        So it is where sigmas are shifted and steps are many: nothing bends yet, and a step is short.
+        """
+        last = self.warmup_evaluations - 1
+        early = 1 < last < len(sigmas) and sigmas[last] >= NEARLY_NOISE * sigmas[0]
+        return last if early else self.warmup_evaluations
 
 
 def by_rule(blocks: int, tokens: int) -> Defaults:

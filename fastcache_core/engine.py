@@ -107,7 +107,7 @@ class Run:
         group: dist.ProcessGroup | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
-        self.config = config = config.completed(defaults)
+        self.config = config = config.completed(defaults, sigmas)
         mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
         self.cut = Cut(lists, level_of(config, separate, mask), config.block_cache.probes, joined)
         self.memory = Memory(config, self.cut, cache_device, profile)

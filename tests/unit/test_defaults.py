@@ -3,7 +3,7 @@ import torch
 
 from fastcache_core.adapters.flux import FLUX
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig
-from fastcache_core.defaults import by_rule
+from fastcache_core.defaults import Defaults, by_rule
 from fastcache_core.engine import Run
 
 from .test_adapters import model_of
@@ -31,6 +31,33 @@ def test_defaults_stand_for_what_was_left_open_only():
     assert (left_open.warmup_evaluations, left_open.min_steps) == (4, 9)
     given = FastCacheConfig(BlockCacheConfig(warmup_evaluations=2, min_steps=1)).completed(defaults).block_cache
     assert (given.warmup_evaluations, given.min_steps) == (2, 1)
+
+
+def shifted(steps, shift):
+    """Sigmas of flow matching, evenly spaced before the shift."""
+    times = [1 - i / steps for i in range(steps + 1)]
+    return [shift * t / (1 + (shift - 1) * t) for t in times]
+
+
+@pytest.mark.parametrize(
+    ("steps", "shift", "warmup"),
+    [(20, 1, 3), (20, 3, 2), (20, 8, 2), (10, 3, 3), (10, 6, 2), (50, 1, 2), (2, 8, 3), (1, 1, 3)],
+)
+def test_where_the_third_evaluation_still_sees_noise_the_warm_up_is_two(steps, shift, warmup):
+    assert by_rule(16, 64).warmup_at(shifted(steps, shift)) == warmup
+    run = Run(FastCacheConfig(), ["a"], [(0, 0)], shifted(steps, shift))
+    assert run.config.block_cache.warmup_evaluations == warmup
+    assert run.config.token_selector.warmup_evaluations == 3
+
+
+def test_longer_warm_ups_are_one_shorter_and_one_or_two_stay():
+    assert by_rule(40, 32760).warmup_at(shifted(20, 8)) == 3
+    assert by_rule(40, 32760).warmup_at(shifted(20, 3)) == 4  # the fourth is at 94 %
+    assert all(Defaults(0.1, least, 8).warmup_at(shifted(50, 8)) == least for least in (1, 2))
+    given = FastCacheConfig(BlockCacheConfig(warmup_evaluations=3))
+    assert given.completed(by_rule(16, 64), shifted(20, 8)).block_cache.warmup_evaluations == 3
+    scheduled = FastCacheConfig(BlockCacheConfig(rule="schedule"))
+    assert scheduled.completed(by_rule(16, 64), shifted(20, 8)).block_cache.warmup_evaluations == 1
 
 
 def test_the_report_says_which_defaults_there_were():
