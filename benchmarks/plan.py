@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from . import rows
 from .measure import RUNS
 from .rows import NONE, TARGET, Row
-from .workloads import T2I, WORKLOADS, Setting
+from .workloads import SHIFTED, T2I, WORKLOADS, Setting
 
 HALF, FASTER, FRONTIER = (0.5,), (0.5, 0.35), (0.5, 0.35, 0.65)
 SEEDS, FEW_SEEDS = 5, 3
@@ -49,8 +49,9 @@ def full() -> list[Part]:
     """Everything: all rows where the frontier is drawn, fewer rows, seeds and runs of calibration elsewhere."""
     settings = [Setting(T2I, steps=8), Setting(T2I, steps=50), Setting(T2I, sampler="dpmpp_2m"),
                 Setting(T2I, sampler="heun")]  # fmt: skip
-    still = [light(Setting(w), rows.STILL, FASTER) for w in WORKLOADS.values() if w is not T2I]
-    return [Part(Setting(T2I), rows.ALL, FRONTIER), *still, *(light(s, rows.SHORT, HALF) for s in settings)]
+    still = [light(Setting(w), rows.STILL, FASTER) for w in WORKLOADS.values() if w not in (T2I, SHIFTED)]
+    shifted = light(Setting(SHIFTED), rows.SHORT + rows.CLOSEST, FASTER)
+    return [Part(Setting(T2I), rows.ALL, FRONTIER), shifted, *still, *(light(s, rows.SHORT, HALF) for s in settings)]
 
 
 def light(setting: Setting, wanted: tuple[Row, ...], targets: tuple[float, ...]) -> Part:

@@ -228,6 +228,8 @@ RIVALS = (FEWER_STEPS, FEWER_DPMPP, EASYCACHE_SHIPPED, EASYCACHE, LAZYCACHE, OUT
 PUBLISHED = tuple(preset(method) for method in PRESETS if method != "FastCache")
 ALL = (FINE, *OURS, *RIVALS, *PUBLISHED)
 SHORT = (DEFAULT, CALIBRATED, FEWER_STEPS, EASYCACHE, OUTPUT_OF_DEFAULT, OUTPUT_OF_CALIBRATED)
+# Those that come closest on text to image.
+CLOSEST = tuple(preset(method) for method in ("DiCache", "ProCache", "EasyCache"))
 TOKENS = {WITH_TOKENS.name: DEFAULT.name, CALIBRATED_TOKENS.name: CALIBRATED.name}  # and what they are without
 STILL = (DEFAULT, WITH_TOKENS, CALIBRATED, CALIBRATED_TOKENS, FEWER_STEPS, EASYCACHE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -35,8 +36,17 @@ def of_module(name: str, about: str, module: ModuleType) -> Workload:
 
 
 T2I = Workload("t2i", "text to image, 8 pictures at once", graphs.demo_graph, graphs.PROMPTS, graphs.TRAINING_PROMPTS)
+SHIFT = 3.0  # Stable Diffusion 3.5's, and nearly Flux's at a megapixel
+SHIFTED = Workload(
+    "shifted",
+    f"text to image with sigmas shifted by {SHIFT:g}, as large models have them: short steps first, long ones last",
+    partial(graphs.demo_graph, shift=SHIFT),
+    graphs.PROMPTS,
+    graphs.TRAINING_PROMPTS,
+)
 WORKLOADS: dict[str, Workload] = {
     "t2i": T2I,
+    "shifted": SHIFTED,
     "inpaint": of_module("inpaint", "the right half of a picture is filled in, the left half is fixed", inpaint),
     "edit": of_module("edit", "a reference picture, whose tokens are in the sequence, is recoloured", edit),
     "references": of_module("references", "two reference pictures without noise, two thirds of the tokens", references),

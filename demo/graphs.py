@@ -45,9 +45,12 @@ def demo_graph(
     steps: int = STEPS,
     fastcache: dict[str, Any] | None = None,
     prompts: tuple[str, ...] = PROMPTS,
+    shift: float = 1.0,
     **sampler: Any,
 ) -> Graph:
     """One image a prompt. fastcache: the FastCache node's widget values, or None for a graph without the node.
+
+    shift: of the schedule's sigmas; models of large pictures have 3 or more.
 
     The pictures are saved by node "save"; with FastCache, node "preview" carries the report. Other KSampler inputs,
     such as sampler_name, may be given by name.
@@ -55,7 +58,7 @@ def demo_graph(
     model = "fastcache" if fastcache is not None else "shift"
     graph = {
         "load": node("UNETLoader", unet_name="fastcache_demo_dit.safetensors", weight_dtype="default"),
-        "shift": node("ModelSamplingSD3", model=["load", 0], shift=1.0),
+        "shift": node("ModelSamplingSD3", model=["load", 0], shift=shift),
         "positive": node("FastCacheDemoPrompt", prompts="\n".join(prompts)),
         "negative": node("FastCacheDemoPrompt", prompts=""),
         "vae": node("VAELoader", vae_name="pixel_space"),
