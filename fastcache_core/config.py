@@ -261,9 +261,10 @@ class FastCacheConfig:
         }
 
     def completed(self, defaults: Defaults, sigmas: Sequence[float] = ()) -> FastCacheConfig:
-        """The same with what was left open filled in, for a run of these sigmas.
+        """The same with what was left open filled in.
 
-        Tokens are not in a hurry: keys and values bend earlier than what all blocks together add.
+        sigmas: of the run, where everything is predicted at once. Single blocks and tokens wait for the whole warm-up:
+        each needs an error measured, and keys and values bend earlier than what all blocks together add.
         """
         blocks, tokens = self.block_cache, self.token_selector
         # A schedule knows when to begin; without an evaluation there is nothing to predict from.

@@ -107,9 +107,9 @@ class Run:
         group: dist.ProcessGroup | None = None,
     ):
         defaults = defaults or by_rule(len(blocks), tokens=0)
-        self.config = config = config.completed(defaults, sigmas)
         mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
         self.cut = Cut(lists, level_of(config, separate, mask), config.block_cache.probes, joined)
+        self.config = config = config.completed(defaults, sigmas if len(self.cut.predictable) == 1 else ())
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.profile = profile
         self.ranks = ranks_of(group)

@@ -50,6 +50,13 @@ def test_where_the_third_evaluation_still_sees_noise_the_warm_up_is_two(steps, s
     assert run.config.token_selector.warmup_evaluations == 3
 
 
+def test_several_sites_wait_for_the_whole_warm_up():
+    for level, warmup in {"stack": 2, "model_output": 2, "block": 3, "span": 3}.items():
+        config = FastCacheConfig(BlockCacheConfig(level=level))
+        run = Run(config, ["a", "b", "c", "d"], [(0, 3)], shifted(20, 3))
+        assert run.config.block_cache.warmup_evaluations == warmup, level
+
+
 def test_longer_warm_ups_are_one_shorter_and_one_or_two_stay():
     assert by_rule(40, 32760).warmup_at(shifted(20, 8)) == 3
     assert by_rule(40, 32760).warmup_at(shifted(20, 3)) == 4  # the fourth is at 94 %
