@@ -30,6 +30,11 @@ WATCH = f"""() => {{
     window.steps = [];
     app.api.addEventListener("fastcache.step", (event) => window.steps.push(event.detail));
 }}"""
+# So many that the page gets to draw while it samples, on a busy machine too.
+STEPS = """(steps) => {
+    const samplers = app.graph.nodes.filter((node) => node.comfyClass === "KSampler");
+    for (const node of samplers) node.widgets.find((widget) => widget.name === "steps").value = steps;
+}"""
 SEND = "(detail) => { app.api.dispatchEvent(new CustomEvent('fastcache.step', { detail })); }"
 FRAME = "() => new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))"
 
@@ -52,6 +57,7 @@ def watched(page: Page) -> list[list[tuple[str, int]]]:
 
 
 def test_map_grows_while_it_samples(preview: PreviewPage) -> None:
+    preview.page.evaluate(STEPS, 50)
     preview.page.evaluate(WATCH)
     entry = preview.queue()
     report = report_of(entry)
