@@ -49,7 +49,6 @@ def demo_graph(
     **sampler: Any,
 ) -> Graph:
     """One image a prompt. fastcache: the FastCache node's widget values, or None for a graph without the node.
-
     shift: of the schedule's sigmas; models of large pictures have 3 or more.
 
     The pictures are saved by node "save"; with FastCache, node "preview" carries the report. Other KSampler inputs,

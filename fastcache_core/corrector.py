@@ -76,6 +76,9 @@ def at_both_ends(sigmas: Sequence[float]) -> list[Visit]:
     return visits
 
 
+WALKS = once, at_both_ends  # that are corrected
+
+
 class Corrector:
     """Of one run. sigmas: the sampler's schedule with the last one, where its last step leads.
 
@@ -85,7 +88,7 @@ class Corrector:
     def __init__(self, sigmas: Sequence[float]):
         self.off: str | None = None  # why this sampler's steps are not corrected
         self._index = 0
-        self._walks = [once(sigmas), at_both_ends(sigmas)]  # that the sampler may be on, as far as is known
+        self._walks = [walk(sigmas) for walk in WALKS]  # that the sampler may be on, as far as is known
         self._corrected: list[Tensor] = []  # whether any sample was, each time that something was owed
         self._anchors: list[tuple[float, Tensor]] = []  # the newest first
         self._skipped: list[Visit] = []  # what was predicted since

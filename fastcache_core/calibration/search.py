@@ -6,13 +6,12 @@ that G[i, j] = <q_i, q_j> of what is carried forward says how far off the best c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
 
-from ..corrector import ANCHORS, lagrange
+from ..corrector import ANCHORS, WALKS, lagrange
 
 FARTHEST = 8  # evaluations between two computed ones, at most
 RIDGE = 1e-3
@@ -34,9 +33,9 @@ def parts_of_steps(sigmas: Sequence[float]) -> np.ndarray:
 
 
 def are_corrected(sigmas: Sequence[float]) -> bool:
-    """Whether evaluations at these sigmas are each sigma once, or both ends of steps, as Heun's method has it."""
-    visits = list(Counter(sigmas).values())
-    return max(visits, default=1) == 1 or (visits[0] == 1 and set(visits[1:]) == {2} and sigmas[1::2] == sigmas[2::2])
+    """Whether evaluations at these sigmas are those of a sampler whose steps are corrected."""
+    schedule = [*dict.fromkeys(sigmas), 0.0]
+    return any([visit.sigma for visit in walk(schedule)] == list(sigmas) for walk in WALKS)
 
 
 class MaskSearch:

@@ -221,15 +221,14 @@ def test_short_schedules_and_evaluations_after_their_end(sigmas):
     assert corrector.corrections == 0 and corrector.off is not None
 
 
-def test_places_that_the_sampler_holds_do_not_stop_the_others():
-    """As inpainting does: half of the picture is put back after every step."""
-    held = randn(*IMAGE, seed=9)
+def put_back(x: Tensor) -> Tensor:
+    """As inpainting does after every step: half of the picture is what is held."""
     hold = torch.zeros(4, 4).bool()
     hold[:, 2:] = True
+    return torch.where(hold, randn(*IMAGE, seed=9), x)
 
-    def put_back(x: Tensor) -> Tensor:
-        return torch.where(hold, held, x)
 
+def test_places_that_the_sampler_holds_do_not_stop_the_others():
     d_at, x = quadratic(IMAGE), randn(*IMAGE)
     right = euler(Corrector(SIGMAS), x, d_at, [torch.zeros(())] * 9, [1] * 9, put_back)
     corrector = Corrector(SIGMAS)
@@ -313,12 +312,10 @@ def test_heuns_method_arrives_where_it_would_have(sigmas):
 
 
 def test_heuns_method_among_places_that_are_held():
-    held, hold = randn(*IMAGE, seed=9), torch.zeros(4, 4).bool()
-    hold[:, 2:] = True
     d_at, x, corrector = quadratic(IMAGE), randn(*IMAGE), Corrector(SIGMAS)
     masks = [1] * 17, TWICE
     right, path = (
-        heun(c, x, d_at, mask, after_step=lambda x: torch.where(hold, held, x))
+        heun(c, x, d_at, mask, after_step=put_back)
         for c, mask in zip((Corrector(SIGMAS), corrector), masks, strict=True)
     )
     torch.testing.assert_close(path[-1], right[-1], rtol=0, atol=1e-12)
