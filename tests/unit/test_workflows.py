@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.unit.schemas import schemas
 from tests.unit.workflow_files import DEMO, NOTES, WORKFLOWS, comparison, nodes_in, read
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTED = 2
+OPTIONAL = 7  # the shape of an input's socket
 LOADERS = {"UNETLoader", "CLIPLoader", "DualCLIPLoader", "VAELoader", "CheckpointLoaderSimple"}
+WIDGETS = ("FLOAT", "INT", "STRING", "BOOLEAN", "COMBO")
 SAMPLERS = {"KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced"}
+SCHEMAS = {schema.node_id: schema for schema in schemas()}
 VERSION = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -56,6 +60,32 @@ def test_it_is_saved_as_official_templates_are(path: Path) -> None:
         ours = kind.startswith("FastCache")
         assert properties["cnr_id"] == ("fastcache" if ours else "comfy-core")
         assert properties["ver"] == VERSION if ours else properties["ver"]
+
+
+@every_workflow
+def test_our_nodes_have_the_inputs_and_outputs_of_their_schemas(path: Path) -> None:
+    """Sockets first, then widgets, as the frontend saves them."""
+    for node in read(path)["nodes"]:
+        if node["properties"].get("cnr_id") != "fastcache":
+            continue
+        schema = SCHEMAS[node["type"]]
+        sockets = [entry.id for entry in schema.inputs if entry.type not in WIDGETS]
+        widgets = [entry.id for entry in schema.inputs if entry.type in WIDGETS]
+        assert [entry["name"] for entry in node["inputs"]] == sockets + widgets
+        assert [entry["name"] for entry in node["inputs"] if "widget" in entry] == widgets
+        optional = {entry.id for entry in schema.inputs if entry.optional and entry.id in sockets}
+        assert {entry["name"] for entry in node["inputs"] if entry.get("shape") == OPTIONAL} == optional
+        outputs = [output.display_name or output.type for output in schema.outputs]
+        assert [entry["name"] for entry in node["outputs"]] == outputs
+
+
+@every_workflow
+def test_schedules_are_those_of_the_model_that_is_sampled(path: Path) -> None:
+    """A scheduler in front of a node that shifts the schedule would give another one."""
+    graph = read(path)
+    sources = {(target, place): source for _, source, _, target, place, _ in graph["links"]}
+    guided = {sources[node["id"], 0] for node in nodes_in(graph, "CFGGuider")}
+    assert {sources[node["id"], 0] for node in nodes_in(graph, "BasicScheduler")} <= guided
 
 
 @every_workflow
