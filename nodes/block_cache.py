@@ -93,8 +93,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     min=0,
                     max=1000,
                     tooltip="So many evaluations are computed first. Lower: faster start; higher: the composition "
-                    "stays closer to the uncached one. 0: what suits model and schedule, 2 or 3 for images, up to 5 "
-                    "for videos.",
+                    "stays closer to the uncached one. 0: what suits model and schedule, 2 or 3 for images, one more "
+                    "above a megapixel, up to 5 for videos.",
                 ),
                 io.Boolean.Input(
                     "corrector",

@@ -78,8 +78,8 @@ class FastCache(io.ComfyNode):
                     max=10.0,
                     step=0.0001,
                     round=0.0001,
-                    tooltip="Tokens that changed less than this are predicted inside computed blocks. 0: token "
-                    "selector off; higher: faster, less faithful. Only for what stands still in "
+                    tooltip="Inside computed blocks, tokens whose squared change is below this part of the mean are "
+                    "predicted. 0: token selector off; higher: faster, less faithful. Only for what stands still in "
                     "large parts; compare with block_threshold alone.",
                 ),
                 io.Float.Input(
