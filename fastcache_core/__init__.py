@@ -1,6 +1,6 @@
 """FastCache's engine: which blocks and tokens of a diffusion transformer to compute, and what stands in for the rest.
 
-Needs torch, numpy and safetensors only; knows nothing of ComfyUI. Start reading at `engine.py`.
+Needs torch, numpy, safetensors and einops only; knows nothing of ComfyUI. Start reading at `engine.py`.
 """
 
 from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
