@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.sample_report import empty_report, sample_report
+from tests.unit.schemas import schemas
 from tests.unit.test_rendering import rendering
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +86,20 @@ def test_recorded_report_follows_from_what_it_rested_on(function: str, kind: str
     computed, fraction = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
     assert computed == report["computed"]
     assert fraction == pytest.approx(report["computed_fraction"])
+
+
+@needs_node
+def test_thresholds_that_are_tried_are_rounded_as_their_widgets_are() -> None:
+    script = """import { STEPS } from "./web/lib/numbers.mjs"; console.log(JSON.stringify(STEPS))"""
+    steps = json.loads(run_node("--input-type=module", "--eval", script))
+    rounded = {(schema.node_id, entry.id): getattr(entry, "round", None) for schema in schemas() for entry in schema.inputs}
+    holders = {
+        "block_threshold": [("FastCache", "block_threshold"), ("FastCacheBlockCache", "threshold")],
+        "token_threshold": [("FastCache", "token_threshold"), ("FastCacheTokenSelector", "threshold")],
+    }
+    assert {knob: {rounded[holder] for holder in held} for knob, held in holders.items()} == {
+        knob: {step} for knob, step in steps.items()
+    }
 
 
 @needs_node

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import * as cells from "../../web/lib/cell_texts.mjs";
 import { curveOf } from "../../web/lib/curve.mjs";
 import { asIf } from "../../web/lib/as_if.mjs";
-import { compared, megabytes, percent, thresholdBeyond, widgetThreshold } from "../../web/lib/numbers.mjs";
+import { compared, megabytes, percent, significant, STEPS, thresholdBeyond, widgetThreshold } from "../../web/lib/numbers.mjs";
 import { readReport } from "../../web/lib/report.mjs";
 import * as texts from "../../web/lib/texts.mjs";
 import { olderSample, sample } from "./sample.mjs";
@@ -103,11 +103,26 @@ test("percentages never round something to nothing or to everything", () => {
 });
 
 test("a threshold is rounded as the widget would", () => {
-  assert.deepEqual([0.123456, 1.23456, 0.00163456, 0.0002].map(widgetThreshold), [0.123, 1.23, 0.002, 0.001]);
-  assert.equal(widgetThreshold(0.02), 0.02);
+  const held = (/** @type {number} */ step) => (/** @type {number} */ value) => widgetThreshold(value, step);
+  const values = [0.123456, 1.23456, 0.00163456, 0.0002, 0.00002, 0.02];
+  assert.deepEqual(values.map(held(STEPS.block_threshold)), [0.123, 1.23, 0.002, 0.001, 0.001, 0.02]);
+  assert.deepEqual(values.map(held(STEPS.token_threshold)), [0.123, 1.23, 0.0016, 0.0002, 0.0001, 0.02]);
 });
 
 test("the next threshold differs from the one before, unless it would mean off", () => {
-  assert.deepEqual([0.1, 0.005].map((value) => thresholdBeyond(value, 1.05)), [0.105, 0.006]);
-  assert.deepEqual([0.1, 0.005, 0.001].map((value) => thresholdBeyond(value, 1 / 1.05)), [0.095, 0.004, 0.001]);
+  const next = (/** @type {number} */ step, /** @type {number} */ factor) => (/** @type {number} */ value) =>
+    thresholdBeyond(value, factor, step);
+  const { block_threshold: block, token_threshold: token } = STEPS;
+  assert.deepEqual([0.1, 0.005].map(next(block, 1.05)), [0.105, 0.006]);
+  assert.deepEqual([0.1, 0.005, 0.001].map(next(block, 1 / 1.05)), [0.095, 0.004, 0.001]);
+  assert.deepEqual([0.05, 0.0001].map(next(token, 1.05)), [0.0525, 0.0002]);
+  assert.deepEqual([0.05, 0.0003, 0.0001].map(next(token, 1 / 1.05)), [0.0476, 0.0002, 0.0001]);
+});
+
+test("the least token threshold is told with all of its digits", () => {
+  assert.equal(significant(0.0001, 3), "0.0001");
+  assert.equal(compared(0.00023, 0.0001), "0.00023 > 0.00010");
+  const outcome = { computed: [[1, 1, 1], [0, 0, 0]], computedFraction: 0.48, error: null, left: 0.004 };
+  assert.equal(cells.whatIfText(report, "token_threshold", 0.0001, outcome),
+    "token_threshold 0.0001: 48 % of block work (now 52 %), estimated change left 0.004");
 });

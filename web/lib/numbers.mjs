@@ -23,18 +23,25 @@ export function significant(value, digits) {
   return String(Number(value.toPrecision(digits)));
 }
 
-/** The least threshold that a widget holds; 0 means that nothing is skipped. */
-const LEAST_THRESHOLD = 0.001;
+/** What thresholds are rounded to by the widgets that hold them; a test compares them.
+ * @type {Readonly<Record<string, number>>} */
+export const STEPS = Object.freeze({ block_threshold: 0.001, token_threshold: 0.0001 });
 
-/** @param {number} value @returns {number} the nearest threshold that a widget holds: three decimals, and no more digits */
-export function widgetThreshold(value) {
-  return Math.max(Number(Number(value.toPrecision(3)).toFixed(3)), LEAST_THRESHOLD);
+/**
+ * @param {number} value
+ * @param {number} step of the widget, and the least that it is given here: 0 means that nothing is skipped
+ * @returns {number} the nearest threshold that the widget holds, with three digits at most
+ */
+export function widgetThreshold(value, step) {
+  const places = Math.round(-Math.log10(step));
+  return Math.max(Number(Number(value.toPrecision(3)).toFixed(places)), step);
 }
 
-/** @param {number} value @param {number} factor @returns {number} the next one that a widget holds, by at least a step */
-export function thresholdBeyond(value, factor) {
-  const least = value + Math.sign(factor - 1) * LEAST_THRESHOLD;
-  return widgetThreshold(factor > 1 ? Math.max(value * factor, least) : Math.min(value * factor, least));
+/** @param {number} value @param {number} factor @param {number} step of the widget
+ * @returns {number} the next threshold that the widget holds, by at least a step */
+export function thresholdBeyond(value, factor, step) {
+  const least = value + Math.sign(factor - 1) * step;
+  return widgetThreshold(factor > 1 ? Math.max(value * factor, least) : Math.min(value * factor, least), step);
 }
 
 /**

@@ -6,7 +6,7 @@
  * @typedef {import("./layout.mjs").CurveLayout} CurveLayout
  */
 import { valueAt, yOf } from "./curve.mjs";
-import { significant, thresholdBeyond, widgetThreshold } from "./numbers.mjs";
+import { significant, STEPS, thresholdBeyond, widgetThreshold } from "./numbers.mjs";
 
 /** Factors by which keys change the value. @type {Readonly<Record<string, number>>} */
 const KEYS = Object.freeze({
@@ -83,7 +83,7 @@ export class ThresholdHandle {
     if (!this.layout || !this.element.hasPointerCapture(event.pointerId)) return;
     const y = this.locate(event) - this.offset;
     if (this.wanted === null) requestAnimationFrame(() => this.tryWanted());
-    this.wanted = widgetThreshold(valueAt(this.layout.axis, this.layout, y) / this.factor);
+    this.wanted = widgetThreshold(valueAt(this.layout.axis, this.layout, y) / this.factor, stepOf(this.layout));
   }
 
   /** Try what the pointer asks for, if it still does. */
@@ -100,7 +100,13 @@ export class ThresholdHandle {
     const ends = new Map([["Home", low], ["End", high]]);
     if (!ends.has(event.key) && !Object.hasOwn(KEYS, event.key)) return;
     event.preventDefault();
-    const target = ends.get(event.key) ?? thresholdBeyond(this.value, KEYS[event.key]);
-    this.tried(widgetThreshold(Math.min(Math.max(target, low), high)));
+    const step = stepOf(this.layout);
+    const target = ends.get(event.key) ?? thresholdBeyond(this.value, KEYS[event.key], step);
+    this.tried(widgetThreshold(Math.min(Math.max(target, low), high), step));
   }
+}
+
+/** @param {CurveLayout} layout @returns {number} the step of the widget that holds the threshold */
+function stepOf({ curve }) {
+  return STEPS[curve.knob];
 }
