@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastcache_core.presets import PRESETS
 from tests.unit.sample_report import empty_report, sample_report
 from tests.unit.schemas import schemas
 from tests.unit.test_rendering import rendering
@@ -92,14 +93,22 @@ def test_recorded_report_follows_from_what_it_rested_on(function: str, kind: str
 def test_thresholds_that_are_tried_are_rounded_as_their_widgets_are() -> None:
     script = """import { STEPS } from "./web/lib/numbers.mjs"; console.log(JSON.stringify(STEPS))"""
     steps = json.loads(run_node("--input-type=module", "--eval", script))
-    rounded = {(schema.node_id, entry.id): getattr(entry, "round", None) for schema in schemas() for entry in schema.inputs}
+    inputs = {(schema.node_id, entry.id): entry for schema in schemas() for entry in schema.inputs}
+    presets = ("FastCachePreset", "strength")
     holders = {
-        "block_threshold": [("FastCache", "block_threshold"), ("FastCacheBlockCache", "threshold")],
+        "block_threshold": [("FastCache", "block_threshold"), ("FastCacheBlockCache", "threshold"), presets],
         "token_threshold": [("FastCache", "token_threshold"), ("FastCacheTokenSelector", "threshold")],
     }
-    assert {knob: {rounded[holder] for holder in held} for knob, held in holders.items()} == {
-        knob: {step} for knob, step in steps.items()
-    }
+    assert steps.keys() == holders.keys()
+    for knob, places in holders.items():
+        assert [inputs[place].round for place in places] == [steps[knob]] * len(places)
+
+
+@needs_node
+def test_presets_whose_knob_is_the_threshold_are_known() -> None:
+    script = """import { BY_THRESHOLD } from "./web/lib/presets.mjs"; console.log(JSON.stringify(BY_THRESHOLD))"""
+    ours = [name for name, preset in PRESETS.items() if preset.knob == "threshold" and not preset.of_tokens]
+    assert json.loads(run_node("--input-type=module", "--eval", script)) == ours
 
 
 @needs_node

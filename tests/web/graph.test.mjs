@@ -107,6 +107,25 @@ test("a node on the socket holds the threshold", () => {
   assert.match(apply(root, shown), /^block_threshold of FastCache \(#4\)/);
 });
 
+test("a preset holds the threshold as its strength, where its method has that knob", () => {
+  const method = { name: "method", value: "DiCache" };
+  const inputs = ["method COMBO", "strength FLOAT"];
+  const preset = node(5, "FastCachePreset", inputs, { title: "Preset", widgets: [method, widget("strength")] });
+  const [source, shown, chooser] = [fastCache(4), preview(7), node(8, "Chooser", [])];
+  const both = [[4, 0, 7, 0], [5, 0, 4, 1], [5, 1, 4, 2]];
+  const root = graph([source, preset, shown, chooser], both);
+  assert.equal(apply(root, shown), "strength of Preset (#5) is now 0.14; run again to use it.");
+  assert.deepEqual([preset.widgets[1].value, source.widgets[0].value], [0.14, 0.1]);
+  const refused = "Nothing was changed: the method of Preset (#5) decides. Set its strength.";
+  assert.equal(apply(root, shown, "token"), refused);
+  method.value = "FORA";
+  assert.equal(apply(root, shown), refused);
+  method.value = "DiCache";
+  graph(root.nodes, [...both, [8, 0, 5, 0]]); // then the widget does not tell the method
+  assert.equal(apply(source.graph, shown), refused);
+  assert.equal(preset.widgets[1].value, 0.14);
+});
+
 test("a widget whose value comes from another node is left alone", () => {
   const [source, number, shown] = [fastCache(4), node(5, "PrimitiveFloat", []), preview(7)];
   const root = graph([source, number, shown], [[4, 0, 7, 0], [5, 0, 4, 3]]);

@@ -8,6 +8,7 @@
  * @typedef {{ node: any, slot: number, hosts: any[] }} Output an output of a node
  * @typedef {"block" | "token"} Kind
  */
+import { BY_THRESHOLD } from "./presets.mjs";
 
 const NEVER = 2;
 const BYPASSED = 4;
@@ -61,7 +62,8 @@ export function applyThreshold(root, preview, kind, value, canvas) {
     return `Nothing was changed: this preview shows ${names}. Set the threshold there.`;
   }
   const holder = holderOf(found[0], kind);
-  const name = holder.node === found[0].node ? HELD[kind].widget : "threshold";
+  const name = holder.node === found[0].node ? HELD[kind].widget : nameIn(holder, kind);
+  if (name === null) return `Nothing was changed: the method of ${nameOf(holder)} decides. Set its strength.`;
   const { place, widget, giver } = held(holder, name);
   const told = `${name} of ${nameOf(holder)}`;
   if (giver) return `Nothing was changed: ${told} comes from ${nameOf(giver)}. Set it there.`;
@@ -169,6 +171,14 @@ function inputIndex(node, name) {
  * @param {Output} fastCache @param {Kind} kind @returns {Output} */
 function holderOf({ node, slot, hosts }, kind) {
   return origin(node, inputIndex(node, HELD[kind].socket), hosts) ?? { node, slot, hosts };
+}
+
+/** The widget that holds the threshold in the node on the socket; null where a preset's method has another knob.
+ * @param {Output} holder @param {Kind} kind @returns {string | null} */
+function nameIn(holder, kind) {
+  if (holder.node.comfyClass !== "FastCachePreset") return "threshold";
+  const { widget, giver } = held(holder, "method");
+  return kind === "block" && !giver && BY_THRESHOLD.includes(widget?.value) ? "strength" : null;
 }
 
 /**
