@@ -35,7 +35,7 @@ from .state import Lead
 from .thresholds import HIGHEST
 from .tokens import choose_active
 
-TOLD = ("significance", "change", "first_block")  # rules of which reports tell what they hold against a threshold
+TOLD = ("significance", "change", "first_block")  # rules that can decide once more by what reports tell
 # By so little what was computed comes before what a report says changed as much, or not at all.
 TIE, NEXT_TO_NOTHING = 1e-6, 1e-30
 ANY = Facts(index=0, ending=0, in_window=True)  # what is forced is known from the report
@@ -68,7 +68,8 @@ def why_not(report: dict[str, Any]) -> str | None:
     if report["run"]["views"] > 1:
         return "Parts of the picture (areas, context windows) were decided about apart, which a report does not tell."
     if report["run"]["rule"] not in TOLD:
-        return f"The rule {report['run']['rule']} holds nothing against a threshold."
+        rules = f"{', '.join(TOLD[:-1])} and {TOLD[-1]}; this run's was {report['run']['rule']}"
+        return f"What other thresholds would have skipped can be told for the rules {rules}."
     if report["run"]["tokens_selected"] and report["tokens"]["saliency"] is None:
         return "The changes of tokens were not recorded, because there are too many of them."
     return None

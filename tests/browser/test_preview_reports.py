@@ -161,6 +161,22 @@ def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
 
 
 @on_each_frontend
+def test_a_rule_of_which_nothing_else_can_be_told_has_a_curve_without_a_handle(
+    preview: PreviewPage, nodes: str, screenshots: Path
+) -> None:
+    report = sample_report()
+    report["run"]["rule"] = "first_block_distance"
+    preview.call("setReport", report)
+    check_curve(preview, report, report["held"], BLOCK_THRESHOLD)
+    assert preview.element.query_selector(".threshold").is_hidden()
+    preview.page.screenshot(path=screenshots / f"distance_{nodes}.png")
+    preview.click(".modes button:last-child")
+    preview.press("ArrowDown", ".threshold")
+    assert preview.text("verdict").startswith("What other thresholds would have skipped can be told for the rules ")
+    assert preview.element.query_selector(".apply").is_hidden()
+
+
+@on_each_frontend
 def test_play_runs_to_the_end_and_stops_for_the_user(preview: PreviewPage) -> None:
     preview.call("setReport", sample_report(evaluations=6))
     preview.press("Home")

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from nodes.drawing.held import curve_of
+from fastcache_core.policies import MEASURES as HELD
+from nodes.drawing.held import MEASURES, curve_of
 from tests.unit.sample_report import sample_report
 from tests.unit.test_web import needs_node, run_node
 
@@ -29,7 +30,11 @@ def test_numbers_are_read_as_they_are() -> None:
     assert curve.threshold.tolist() == [0.1] * 3
 
 
-@pytest.mark.parametrize("rule", ["interval", "paper_chi_square", None])
+def test_every_rule_with_a_threshold_is_named_as_the_engine_does() -> None:
+    assert MEASURES == HELD
+
+
+@pytest.mark.parametrize("rule", ["interval", "schedule", "paper_chi_square", None])
 def test_rules_without_a_threshold_have_no_curve(rule: str | None) -> None:
     assert curve_of(report(rule)) is None
 
@@ -48,7 +53,7 @@ def test_forced_evaluations_are_those_with_a_reason() -> None:
 
 
 @needs_node
-@pytest.mark.parametrize("rule", ["significance", "change", "first_block"])
+@pytest.mark.parametrize("rule", MEASURES)
 def test_the_widget_draws_the_same_curve(rule: str) -> None:
     script = """import { readReport } from "./web/lib/report.mjs";
                 import { curveOf } from "./web/lib/curve.mjs";

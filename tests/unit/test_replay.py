@@ -160,7 +160,7 @@ def test_the_estimate_of_another_threshold_is_near_what_another_run_does():
 @pytest.mark.parametrize(
     ("options", "thresholds", "words"),
     [
-        ({"rule": "interval", "block_threshold": 1.0}, (0.1, 0.0), "The rule interval holds nothing against"),
+        ({"rule": "interval", "block_threshold": 1.0}, (0.1, 0.0), "change and first_block; this run's was interval"),
         ({"block_threshold": 0.1}, (0.1, 0.1), "No tokens were selected in this run"),
     ],
 )

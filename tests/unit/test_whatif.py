@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fastcache_core import significance
-from fastcache_core.policies import GROWTH
-from fastcache_core.replay import NEXT_TO_NOTHING, TIE, replay
+from fastcache_core.policies import GROWTH, RULES
+from fastcache_core.replay import NEXT_TO_NOTHING, TIE, TOLD, replay, why_not
 from fastcache_core.thresholds import HIGHEST
 from tests.unit.test_replay import recorded, restarted
 from tests.unit.test_web import needs_node, run_node
@@ -66,6 +66,21 @@ def test_ten_thresholds_give_the_same_decisions(report_of):
         assert [e or 0.0 for e in there["errors"]] == pytest.approx([e or 0.0 for e in here.errors], rel=1e-9)
         assert there["left"] == pytest.approx(here.left, rel=1e-9)
     assert len({json.dumps(there["computed"]) for there in told}) > 1  # the thresholds make a difference
+
+
+@needs_node
+@pytest.mark.parametrize("rule", RULES)
+def test_both_tell_of_which_rules_other_thresholds_are_known(rule):
+    report = recorded(0.2, rule="change")
+    report["run"]["rule"] = rule
+    script = """import { readReport } from "./web/lib/report.mjs";
+                import { isTold, whyNot } from "./web/lib/whatif.mjs";
+                import { readFileSync } from "node:fs";
+                const report = readReport(JSON.parse(readFileSync(0, "utf8")));
+                console.log(JSON.stringify([isTold(report), whyNot(report)]))"""
+    told, sentence = json.loads(run_node("--input-type=module", "--eval", script, stdin=json.dumps(report)))
+    assert sentence == why_not(report)
+    assert told == (sentence is None) == (rule in TOLD)
 
 
 @needs_node

@@ -34,6 +34,16 @@ test("other rules hold the change against the threshold, or nothing", () => {
   assert.equal(heldAgainst(readReport(olderSample()), 1, 1), null);
 });
 
+test("of other measures the largest is told, which is a block's own where there is one site", () => {
+  const report = withRun({ rule: "distance", sites: [[0, 2]] });
+  const held = { name: "distance from the anchor", value: 0.0381, threshold: 0.05 };
+  assert.deepEqual(heldAgainst(report, 1, 2), held);
+  assert.equal(heldAgainst(withRun({ rule: "distance" }), 1, 2), null);
+  assert.equal(heldAgainst(withRun({ rule: "distance", own_thresholds: [0.2, null, 0.3] }), 1, 2), null);
+  assert.deepEqual(heldAgainst(withRun({ rule: "distance", own_thresholds: [0.2, null, 0.3] }), 1, 1), held);
+  assert.deepEqual(curveOf(withRun({ rule: "distance" }), "blocks")?.middle, [null, 0.0381]);
+});
+
 test("the curve of blocks is what was held against the threshold", () => {
   const curve = curveOf(readReport(sample()), "blocks");
   assert.ok(curve);

@@ -7,8 +7,19 @@
  * @typedef {{ name: string, value: number, threshold: number }} Held
  */
 
-/** Rules with a threshold, and what they hold against it. @type {Readonly<Record<string, string>>} */
-const MEASURES = Object.freeze({ significance: "expected error", change: "change", first_block: "change" });
+/** Rules with a threshold, and what they hold against it; a test compares them with the engine's.
+ * @type {Readonly<Record<string, string>>} */
+const MEASURES = Object.freeze({
+  significance: "expected error",
+  change: "change",
+  distance: "distance from the anchor",
+  first_block: "change of the first block's work",
+  first_block_distance: "distance of the first block's work from the anchor",
+  fitted_change: "fitted change of the output",
+  magnitude: "change of the work's size",
+  sensitivity: "change that the sensitivities expect",
+  rate: "change of the output at its last rate",
+});
 
 /**
  * @param {SkipReport} report
@@ -28,7 +39,7 @@ export function blockThreshold({ thresholds, blockThreshold: constant }, evaluat
 }
 
 /**
- * What decided about a block, if the report tells.
+ * What decided about a block, if the report tells: of some rules it has no more than the largest number of all sites.
  * @param {SkipReport} report
  * @param {number} evaluation
  * @param {number} block
@@ -39,12 +50,19 @@ export function heldAgainst(report, evaluation, block) {
   const own = ownThreshold(report, siteOf(report, block));
   const threshold = own ?? blockThreshold(report, evaluation);
   if (measure === null || threshold === null) return null;
-  const together = report.rule === "significance" && own === null;
-  const each = report.rule === "significance" ? report.errorExpected : report.change;
-  const value = (together ? report.held?.[evaluation] : each[evaluation]?.[block]) ?? null;
+  const shared = (report.sites ?? []).filter((site) => ownThreshold(report, site) === null).length;
+  const [each, adds] = [eachOf(report), report.rule === "significance"];
+  const together = own === null && (adds || (each === null && shared === 1));
+  const value = (together ? report.held?.[evaluation] : each?.[evaluation]?.[block]) ?? null;
   if (value === null) return null;
-  const several = together && (report.sites ?? []).filter((site) => ownThreshold(report, site) === null).length > 1;
-  return { name: several ? `sum of ${measure}s` : measure, value, threshold };
+  return { name: adds && together && shared > 1 ? `sum of ${measure}s` : measure, value, threshold };
+}
+
+/** What the rule looked at, of every block; null where the report does not have it.
+ * @param {SkipReport} report @returns {(number | null)[][] | null} */
+function eachOf({ rule, errorExpected, change }) {
+  if (rule === "significance") return errorExpected;
+  return rule === "change" || rule === "first_block" ? change : null;
 }
 
 /** The lowest one of a site's blocks. @param {SkipReport} report @param {Site} site @returns {number | null} */

@@ -20,6 +20,7 @@ import { Stage } from "./stage.mjs";
 import { ACCENT } from "./style.mjs";
 import { BEGINS, EMPTY, evaluationText, liveText, stateOf, summaryText, totalsText } from "./texts.mjs";
 import { WhatIfBar } from "./what_if_bar.mjs";
+import { isTold } from "./whatif.mjs";
 
 /** Keys that mean something to this widget's controls, and something else to the graph. */
 const OWN_KEYS = new Set([" ", "Enter", "Home", "End", "PageUp", "PageDown",
@@ -182,7 +183,7 @@ export class SkipMap {
       selected,
       view: { frame: this.frame, mode: this.mode, columns: live ? columnsToCome(report) : 0 },
       tried: this.whatIf.value,
-      draggable: !live,
+      draggable: !live && (this.mode === "tokens" || isTold(report)),
       picture: (sample, frame) => this.pictures.at(sample, frame, this.frames),
       palette: PALETTES[this.palette],
     };

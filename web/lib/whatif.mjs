@@ -29,7 +29,7 @@ export const CONSTANTS = Object.freeze({
   exponent: 1.5, forgetting: 0.5, tiny: 1e-12, priorSpread: 0.6, priorWeight: 2, highest: 10, growth: 2, tie: 1e-6, nextToNothing: 1e-30,
 });
 const { exponent, forgetting, tiny, priorSpread, priorWeight, growth, tie, nextToNothing } = CONSTANTS;
-/** Rules that hold something against a threshold. */
+/** Rules that can decide once more by what a report tells: TOLD in replay.py. */
 const RULES = ["significance", "change", "first_block"];
 const NEEDED = /** @type {const} */ ([
   "rule", "sites", "views", "restarts", "tokensSelected", "step", "forced", "size", "thresholds", "work",
@@ -50,11 +50,19 @@ export function whyNot(report) {
   if (views > 1) {
     return "Parts of the picture (areas, context windows) were decided about apart, which a report does not tell.";
   }
-  if (!RULES.includes(rule)) return `The rule ${rule} holds nothing against a threshold.`;
+  if (!isTold(report)) {
+    return `What other thresholds would have skipped can be told for the rules ${RULES.slice(0, -1).join(", ")} and ` +
+      `${RULES.at(-1)}; this run's was ${rule}.`;
+  }
   if (tokensSelected && !saliency) {
     return "The changes of tokens were not recorded, because there are too many of them.";
   }
   return null;
+}
+
+/** @param {SkipReport} report @returns {boolean} whether other thresholds can be told for the run's rule */
+export function isTold({ rule }) {
+  return rule !== null && RULES.includes(rule);
 }
 
 /**
