@@ -232,7 +232,7 @@ function keepOutput({ node, display_node: id = node, prompt_id: promptId, output
 /** Give outputs that were taken over from another workflow's run to the workflow that was run. */
 async function settle() {
   for (const { promptId, id, output } of strays.splice(0)) {
-    const run = (await historyOf(`/${promptId}`))[promptId];
+    const run = (await historyOf(`/${promptId}`))?.[promptId];
     const workflow = run && workflowOf(run);
     if (!workflow) continue;
     kept.keep(workflow, id, ranIn(workflow, output));
@@ -245,10 +245,15 @@ function ranIn(workflow, output) {
   return { ...output, fastcache_workflow: [workflow] };
 }
 
-/** @param {string} which part of the history @returns {Promise<Record<string, any>>} runs by id, oldest first */
+/** @param {string} which part of the history
+ * @returns {Promise<Record<string, any> | null>} runs by id, oldest first; null where the server did not tell */
 async function historyOf(which) {
-  const response = await api.fetchApi(`/history${which}`);
-  return response.ok ? response.json() : {};
+  try {
+    const response = await api.fetchApi(`/history${which}`);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null; // it restarts, or something on the way answered in its place
+  }
 }
 
 /** Give maps and texts that are empty after a workflow was loaded what its last runs put out. */
@@ -257,7 +262,12 @@ async function recall() {
   showKept(id);
   if (asked.has(id) || !allNodes(root()).some(isEmpty)) return;
   asked.add(id);
-  const runs = Object.values(await historyOf(`?max_items=${REMEMBERED}`)).filter((run) => workflowOf(run) === id);
+  const history = await historyOf(`?max_items=${REMEMBERED}`);
+  if (!history) {
+    asked.delete(id); // the next time that the workflow is loaded, it is asked again
+    return;
+  }
+  const runs = Object.values(history).filter((run) => workflowOf(run) === id);
   const outputs = runs.flatMap((run) => Object.entries(run.outputs));
   kept.add(id, new Map(outputs.map(([node, output]) => [node, ranIn(id, output)])));
   if (root().id === id) showKept(id);

@@ -308,6 +308,34 @@ def test_reload_keeps_the_map(preview: PreviewPage) -> None:
     page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'report'")
 
 
+HISTORY = "**/history?max_items=16"
+LOAD = "(graph) => app.loadGraphData(graph)"
+
+
+@on_each_frontend
+def test_server_that_did_not_tell_is_asked_again(preview: PreviewPage) -> None:
+    page = preview.page
+    report = report_of(preview.queue())
+    graph = page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    page.route(HISTORY, lambda route: route.fulfill(status=503))
+    page.reload()  # the page would still know the report
+    page.wait_for_function(READY)
+    with page.expect_response(HISTORY):
+        page.evaluate(LOAD, graph)
+    page.evaluate(FRAME)
+    assert preview.data["state"] == "empty"
+    page.unroute(HISTORY)
+    page.route(HISTORY, lambda route: route.abort())
+    with page.expect_event("requestfailed", lambda request: "max_items=16" in request.url):
+        page.evaluate(LOAD, graph)
+    page.evaluate(FRAME)
+    assert preview.data["state"] == "empty"
+    page.unroute(HISTORY)
+    page.evaluate(LOAD, graph)
+    page.wait_for_function(f"() => {MAPS}[0]?.dataset.state === 'report'")
+    assert float(preview.data["computedFraction"]) == report["computed_fraction"]
+
+
 @on_each_frontend
 def test_undo_does_not_ask_the_server_for_what_the_page_knows(preview: PreviewPage) -> None:
     page = preview.page
