@@ -219,10 +219,11 @@ function showStep(detail) {
   warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${missing}.`);
 }
 
-/** What a node put out is kept, also where its workflow is in another tab. @param {any} detail of the event */
+/** What one of our nodes put out is kept, also where its workflow is in another tab or was not loaded yet: whose output
+ * it is shows in the output. @param {any} detail of the event */
 function keepOutput({ node, display_node: id = node, prompt_id: promptId, output }) {
   if (output?.fastcache_report) live.end(promptId, id);
-  else if (!output || !texts.has(nodeByExecutionId(root(), id))) return;
+  else if (!output?.fastcache_workflow) return;
   const workflow = output.fastcache_workflow?.[0] ?? root().id;
   const again = reused?.prompt_id === promptId && reused?.nodes.includes(node);
   if (again && !isHere(workflow)) strays.push({ promptId, id, output });

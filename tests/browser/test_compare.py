@@ -15,7 +15,9 @@ from tests.browser.conftest import READY, ROOT, on_each_frontend
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
 
-NODE = 'app.graph.nodes.find((node) => node.comfyClass === "FastCacheCompare")'
+# The node may lie in a subgraph, which is then the only one.
+ALL = "[app.graph, ...app.graph.subgraphs.values()].flatMap((graph) => graph.nodes)"
+NODE = f'{ALL}.find((node) => node.comfyClass === "FastCacheCompare")'
 ELEMENT = f"() => {NODE}.widgets.find((widget) => widget.type === 'fastcache_text').element"
 # Three pairs of flat images, one of them differing in one channel only.
 GRAPH = """() => {
@@ -79,6 +81,28 @@ def test_result_taken_over_from_another_workflow_is_shown(compare: Page) -> None
     compare.evaluate_handle(ELEMENT).as_element().wait_for_element_state("visible")
     assert shown(compare) == "Run the workflow to compare the images."
     queue(compare)
+
+
+EXECUTED = """(detail) => { app.api.dispatchEvent(new CustomEvent("executed", { detail })); }"""
+INTO_SUBGRAPH = f"() => {{ app.graph.convertToSubgraph(new Set([{NODE}])); }}"
+PATH = f"""() => {{
+    const host = app.graph.nodes.find((node) => node.subgraph);
+    return host ? `${{host.id}}:${{host.subgraph.nodes[0].id}}` : String({NODE}.id);
+}}"""
+
+
+@on_each_frontend
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "in a subgraph"])
+def test_text_that_came_while_its_workflow_was_not_in_view_is_shown_there(compare: Page, inside: bool) -> None:
+    compare.evaluate("() => { app.graph.id = crypto.randomUUID(); }")
+    if inside:
+        compare.evaluate(INTO_SUBGRAPH)
+    path, graph = compare.evaluate(f"() => [({PATH})(), JSON.parse(JSON.stringify(app.graph.serialize()))]")
+    compare.evaluate("() => { app.graph.clear(); app.graph.id = crypto.randomUUID(); }")
+    output = {"text": ["came meanwhile"], "fastcache_workflow": [graph["id"]]}
+    compare.evaluate(EXECUTED, {"node": path, "display_node": path, "prompt_id": "prompt", "output": output})
+    compare.evaluate("(graph) => app.loadGraphData(graph)", graph)
+    compare.wait_for_function(f"() => ({ELEMENT})().textContent === 'came meanwhile'")
 
 
 @on_each_frontend
