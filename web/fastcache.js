@@ -145,8 +145,14 @@ function addText(node) {
   Object.assign(text.style, TEXT_STYLE);
   text.textContent = EMPTY_COMPARISON;
   texts.set(node, text);
+  text.addEventListener("copy", guarded(keepCopy));
   const options = { serialize: false, getMinHeight: () => TEXT_HEIGHT, getMaxHeight: () => TEXT_HEIGHT };
   addElement(node, "text", "fastcache_text", text, options, FIRST_COMPARISON);
+}
+
+/** What is selected of a text is copied as it is; the frontend would copy the selected nodes. @param {any} event */
+function keepCopy(event) {
+  if (document.getSelection()?.isCollapsed === false) event.stopPropagation();
 }
 
 /**

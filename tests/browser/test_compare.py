@@ -83,6 +83,57 @@ def test_result_taken_over_from_another_workflow_is_shown(compare: Page) -> None
     queue(compare)
 
 
+WORD = """(element) => {
+    const range = document.createRange();
+    range.setStart(element.firstChild, 0);
+    range.setEnd(element.firstChild, 7);
+    const { left, top, width, height } = range.getBoundingClientRect();
+    return [left, top + height / 2, left + width, top + height / 2];
+}"""
+# Whether the frontend took the last copy for one of nodes.
+WATCH_COPIES = """() => {
+    const note = (event) => setTimeout(() => { window.taken = event.defaultPrevented; });
+    document.addEventListener("copy", note, true);
+}"""
+PASTE = """() => {
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.id = "pasted";
+    field.focus();
+}"""
+HEADER = f"""() => {{
+    const node = {NODE};
+    const {{ left, top }} = app.canvas.canvas.getBoundingClientRect();
+    const {{ scale, offset }} = app.canvas.ds;
+    return [left + (node.pos[0] + offset[0] + 100) * scale, top + (node.pos[1] + offset[1] - 15) * scale];
+}}"""
+
+
+def pasted(page: Page) -> str:
+    """What a field gets of what was copied."""
+    page.evaluate(PASTE)
+    page.keyboard.press("Control+V")
+    text = page.locator("#pasted").input_value()
+    page.evaluate("() => document.getElementById('pasted').remove()")
+    return text
+
+
+def test_selected_text_is_copied_and_nodes_are_again_afterwards(compare: Page) -> None:
+    queue(compare)
+    element = compare.evaluate_handle(ELEMENT).as_element()
+    left, top, right, bottom = element.evaluate(WORD)
+    compare.mouse.move(left, top)
+    compare.mouse.down()
+    compare.mouse.move(right, bottom, steps=4)
+    compare.mouse.up()
+    compare.evaluate(WATCH_COPIES)
+    compare.keyboard.press("Control+C")
+    compare.wait_for_function("() => window.taken === false")
+    assert pasted(compare) == "3 pairs"
+    compare.mouse.click(*compare.evaluate(HEADER))
+    compare.keyboard.press("Control+C")
+    compare.wait_for_function("() => window.taken === true")
+
+
 EXECUTED = """(detail) => { app.api.dispatchEvent(new CustomEvent("executed", { detail })); }"""
 INTO_SUBGRAPH = f"() => {{ app.graph.convertToSubgraph(new Set([{NODE}])); }}"
 PATH = f"""() => {{
