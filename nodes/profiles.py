@@ -9,7 +9,8 @@ from comfy_api.latest import io
 
 from ..fastcache_core.profile import Profile
 from .checks import complaint
-from .profile_files import existing, own_folder, profile_names, register_folder
+from .origin import of_workflow
+from .profile_files import FOLDER, existing, own_folder, profile_names, register_folder
 from .profile_names import SUFFIX, new_path, parts_of
 
 ProfileSocket = io.Custom("FASTCACHE_PROFILE")
@@ -57,11 +58,12 @@ class FastCacheSaveProfile(io.ComfyNode):
     @classmethod
     def execute(cls, profile, name, overwrite) -> io.NodeOutput:
         path = new_path(own_folder(), name, overwrite)
-        saved = named(profile, path.relative_to(own_folder()).with_suffix("").as_posix())
+        file = path.relative_to(own_folder())
+        saved = named(profile, file.with_suffix("").as_posix())
         saved.save(path)
-        sentence = f"Saved as {path.name} in {path.parent}."
         log.info("FastCache: the profile was saved as %s.", path)
-        return io.NodeOutput(saved, ui={"text": [sentence]})
+        sentence = f"Saved as {file.as_posix()} in models/{FOLDER}."
+        return io.NodeOutput(saved, ui={"text": [sentence], **of_workflow(cls.hidden.extra_pnginfo)})
 
 
 class FastCacheLoadProfile(io.ComfyNode):

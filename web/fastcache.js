@@ -1,6 +1,6 @@
 // @ts-check
-/** Shows what was skipped on every FastCache Preview node, also while it samples, and what was measured on every
- * FastCache Compare node. The only file ComfyUI imports by itself. */
+/** Shows what was skipped on every FastCache Preview node, also while it samples, and on other nodes of the pack the
+ * text that they put out. The only file ComfyUI imports by itself. */
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { allNodes, applyThreshold, nodeByExecutionId, nodeByLocator } from "./lib/graph.mjs";
@@ -11,12 +11,16 @@ import { DEFAULT_PALETTE, PALETTE_NAMES } from "./lib/palette.mjs";
 import { Places } from "./lib/places.mjs";
 import { SkipMap } from "./lib/skip_map.mjs";
 import { TEXT_STYLE } from "./lib/style.mjs";
-import { EMPTY_COMPARISON } from "./lib/texts.mjs";
+import { EMPTY_COMPARISON, EMPTY_PROFILE } from "./lib/texts.mjs";
 
 const MIN_HEIGHT = 260;
 const FIRST_SIZE = [440, 560];
-const TEXT_HEIGHT = 175;
-const FIRST_COMPARISON = [480, 460];
+/** Nodes that show a text: what stands there at first, its height, and the size of a new node.
+ * @typedef {{ empty: string, height: number, size: number[] }} TextNode @type {Record<string, TextNode>} */
+const TEXT_NODES = {
+  FastCacheCompare: { empty: EMPTY_COMPARISON, height: 175, size: [480, 460] },
+  FastCacheSaveProfile: { empty: EMPTY_PROFILE, height: 60, size: [330, 166] },
+};
 const LIVE = "fastcache.Preview.Live";
 const COLOURS = "fastcache.Preview.Colours";
 const NODES_2 = "Comfy.VueNodes.Enabled";
@@ -26,7 +30,7 @@ const REMEMBERED = 16; // of the last runs, to find the one of a workflow that w
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
 const maps = new WeakMap();
-/** The text of every compare node. @type {WeakMap<object, HTMLElement>} */
+/** The text of every node that shows one. @type {WeakMap<object, HTMLElement>} */
 const texts = new WeakMap();
 const live = new LiveMaps(nextFrame, mapOf);
 const places = new Places(nextFrame);
@@ -79,7 +83,7 @@ app.registerExtension({
   }),
   nodeCreated: guarded((/** @type {any} */ node) => {
     if (node.comfyClass === "FastCachePreview") addSkipMap(node);
-    if (node.comfyClass === "FastCacheCompare") addText(node);
+    if (Object.hasOwn(TEXT_NODES, node.comfyClass)) addText(node, TEXT_NODES[node.comfyClass]);
   }),
   /** Outputs that did not come from a run: a job opened from the history, a workflow tab shown again. */
   onNodeOutputsUpdated: guarded((/** @type {Record<string, any>} */ outputs) => {
@@ -139,15 +143,16 @@ function addSkipMap(node) {
   chain(node, "onRemoved", () => map.dispose());
 }
 
-/** @param {any} node a FastCacheCompare node that was just created */
-function addText(node) {
+/** @param {any} node that was just created @param {TextNode} shown */
+function addText(node, { empty, height, size }) {
   const text = document.createElement("div");
   Object.assign(text.style, TEXT_STYLE);
-  text.textContent = EMPTY_COMPARISON;
+  text.textContent = empty;
+  text.dataset.state = "empty";
   texts.set(node, text);
   text.addEventListener("copy", guarded(keepCopy));
-  const options = { serialize: false, getMinHeight: () => TEXT_HEIGHT, getMaxHeight: () => TEXT_HEIGHT };
-  addElement(node, "text", "fastcache_text", text, options, FIRST_COMPARISON);
+  const options = { serialize: false, getMinHeight: () => height, getMaxHeight: () => height };
+  addElement(node, "text", "fastcache_text", text, options, size);
 }
 
 /** What is selected of a text is copied as it is; the frontend would copy the selected nodes. @param {any} event */
@@ -207,7 +212,9 @@ function showOutput(node, output) {
     map.setImages((output.fastcache_images ?? []).map((/** @type {any[]} */ frames) => frames.map(urlOf)));
   }
   const text = node && texts.get(node);
-  if (text && output?.text) text.textContent = output.text[0];
+  if (!text || !output?.text) return;
+  text.textContent = output.text[0];
+  text.dataset.state = "text";
 }
 
 /** @param {{ filename: string, subfolder: string, type: string }} picture in ComfyUI's folders */
@@ -295,8 +302,8 @@ function workflowOf(run) {
 
 /** Whether a node is one of ours and has nothing to show yet. @param {any} node */
 function isEmpty(node) {
-  if (!node) return false;
-  return maps.get(node)?.element.dataset.state === "empty" || texts.get(node)?.textContent === EMPTY_COMPARISON;
+  const element = node && (maps.get(node)?.element ?? texts.get(node));
+  return element?.dataset.state === "empty";
 }
 
 /** Call `then` after whatever the node already does. @param {any} node @param {string} method @param {Function} then */

@@ -117,7 +117,8 @@ def test_linear_maps_of_a_profile_are_used(server, folder):
 
 def test_a_profile_that_is_saved_again_keeps_what_is_there(server, folder):
     for name, overwrite, file in [("new/a", False, "new/a"), ("new/a ", False, "new/a_2"), ("new/a", True, "new/a")]:
-        server.run(saving(name, overwrite))
+        outputs = server.run(saving(name, overwrite))["outputs"]
+        assert outputs["save"]["text"] == [f"Saved as {file}.safetensors in models/fastcache."]
         assert Profile.load(folder / f"{file}.safetensors").made_for["name"] == file
     assert sorted(path.name for path in (folder / "new").iterdir()) == ["a.safetensors", "a_2.safetensors"]
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Styles of the preview's and the comparison's element; rules lie under a class, colours are the theme's or data's. */
+/** Styles of the preview's element and of texts on nodes; rules lie under a class, colours are the theme's or data's. */
 
 export const CLASS = "fastcache-skip-map";
 /** Nodes 2.0 (frontend 1.32) gives the free height of a node to widgets that hold an element of this class. */
@@ -86,7 +86,7 @@ export const CSS = `
 }
 `;
 
-/** Of the comparison's text; lines are as they come, and may be selected and copied. */
+/** Of a text on a node; lines are as they come, and may be selected and copied. */
 export const TEXT_STYLE = {
   boxSizing: "border-box", width: "100%", height: "100%", padding: "7px 8px", overflowY: "auto",
   font: "12px Inter, Arial, sans-serif", lineHeight: "1.45", whiteSpace: "pre-wrap", userSelect: "text",

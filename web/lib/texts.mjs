@@ -10,6 +10,7 @@ import { megabytes, percent, significant } from "./numbers.mjs";
 
 export const EMPTY = "Run the workflow to see what was skipped.";
 export const EMPTY_COMPARISON = "Run the workflow to compare the images.";
+export const EMPTY_PROFILE = "Run the workflow to save the profile.";
 export const BEGINS = "Sampling begins.";
 
 /** @param {number} fraction @returns {"computed" | "partial" | "predicted"} */
