@@ -161,6 +161,23 @@ def test_threshold_is_tried_by_keyboard(preview: PreviewPage) -> None:
 
 
 @on_each_frontend
+def test_only_what_keys_select_is_read_out(preview: PreviewPage) -> None:
+    report = sample_report()
+    preview.call("setReport", report)
+    line = preview.element.query_selector(".hover")
+    assert line.get_attribute("aria-live") == "off"
+    preview.press("End")
+    assert line.get_attribute("aria-live") == "polite" and line.text_content().startswith("evaluation 20 of 20")
+    preview.point_at(column(preview.layout(report)["grid"], 3), 40)
+    assert line.get_attribute("aria-live") == "off"
+    for follows in ("togglePlay", "setLive"):
+        preview.press("Home")
+        assert line.get_attribute("aria-live") == "polite"
+        preview.call(follows, *([begun(report, 3)] if follows == "setLive" else []))
+        assert line.get_attribute("aria-live") == "off"
+
+
+@on_each_frontend
 def test_a_rule_of_which_nothing_else_can_be_told_has_a_curve_without_a_handle(
     preview: PreviewPage, nodes: str, screenshots: Path
 ) -> None:

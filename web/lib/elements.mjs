@@ -28,7 +28,7 @@ export function buildElements() {
   const reset = whatIf.appendChild(button("reset", "reset"));
   const totals = add(create("div", "totals"));
   canvas.setAttribute("role", "img");
-  hover.setAttribute("aria-live", "polite");
+  hover.setAttribute("aria-live", "off");
   notes.setAttribute("role", "status");
   verdict.setAttribute("role", "status");
   modes.setAttribute("role", "group");

@@ -69,6 +69,7 @@ export class SkipMap {
     canvas.addEventListener("click", (event) => this.selectColumn(event));
     for (const vanishing of [apply, reset]) vanishing.addEventListener("click", () => this.stage.handle.focus());
     root.addEventListener("keydown", (event) => this.keep(event));
+    for (const pointer of ["pointerdown", "pointermove"]) root.addEventListener(pointer, () => this.readOut(false));
     root.addEventListener("pointerenter", () => this.stage.watchAgain());
     root.addEventListener("transitionend", ({ target }) => target === root && this.stage.draw(this.scene));
   }
@@ -139,6 +140,7 @@ export class SkipMap {
    */
   show(state, message) {
     const { report, element, parts } = this;
+    this.readOut(false);
     element.dataset.state = state;
     element.dataset.evaluations = String(report?.evaluations ?? 0);
     element.dataset.blocks = String(report?.blocks.length ?? 0);
@@ -229,6 +231,7 @@ export class SkipMap {
   /** @returns {boolean} whether there are more evaluations to come */
   advance() {
     const last = (this.report?.evaluations ?? 0) - 1;
+    this.readOut(false);
     this.selected = Math.min(this.selected + 1, last);
     this.refresh();
     return this.selected < last;
@@ -304,7 +307,15 @@ export class SkipMap {
     if (event.ctrlKey || event.metaKey || event.altKey || !OWN_KEYS.has(event.key)) return;
     if (event.key === "Escape" && !this.whatIf.trial) return;
     event.stopPropagation();
+    this.readOut(event.target === this.parts.evaluations.slider);
     if (event.key === "Escape") this.resetTrial();
+  }
+
+  /** Whether screen readers read out what changes on the line under the canvas. They do where keys select an evaluation;
+   * for every move of the pointer and every evaluation that is played or sampled it would be too much.
+   * @param {boolean} changes */
+  readOut(changes) {
+    this.parts.hover.setAttribute("aria-live", changes ? "polite" : "off");
   }
 
   /** Stop watching the element; the node is gone. */
