@@ -124,6 +124,26 @@ def test_threshold_along_the_schedule(preview: PreviewPage, nodes: str, screensh
 
 
 @on_each_frontend
+def test_fingers_take_the_handle_from_further_away(preview: PreviewPage, nodes: str, screenshots: Path) -> None:
+    page, report = preview.page, sample_report()
+    preview.call("setReport", report)
+    box = preview.element.query_selector(".threshold").bounding_box()
+    right, middle = box["x"] + box["width"], box["y"] + box["height"] / 2
+    left = box["x"] + 9
+    points = {"grip": (right - 40, middle + 18), "line": (left, middle + 10), "beside": (left, middle + 18)}
+    on_line = "([x, y]) => document.elementFromPoint(x, y).className === 'threshold'"
+    assert not any(page.evaluate(on_line, point) for point in points.values())
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    page.wait_for_function("() => matchMedia('(pointer: coarse)').matches")
+    assert {name: page.evaluate(on_line, point) for name, point in points.items()} == {
+        "grip": True, "line": True, "beside": False,
+    }  # fmt: skip
+    page.screenshot(path=screenshots / f"coarse_{nodes}.png")
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
+@on_each_frontend
 def test_points_beside_the_line_are_in_reach(preview: PreviewPage) -> None:
     report = sample_report()
     preview.call("setReport", report)

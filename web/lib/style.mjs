@@ -39,6 +39,16 @@ export const CSS = `
   border: 1px solid currentColor; border-radius: 3px;
   background: linear-gradient(currentColor, currentColor) center / 6px 1px no-repeat, var(--comfy-input-bg, #222);
 }
+@media (pointer: coarse) { /* For fingers both reach further than they are drawn. */
+  .${CLASS} .threshold::before { top: -5px; height: 24px; }
+  .${CLASS} .threshold::after {
+    top: -15px; width: 44px; height: 44px; border: none;
+    background:
+      linear-gradient(currentColor, currentColor) right 4px center / 6px 1px no-repeat,
+      linear-gradient(var(--comfy-input-bg, #222), var(--comfy-input-bg, #222)) right 1px center / 12px 10px no-repeat,
+      linear-gradient(currentColor, currentColor) right center / 14px 12px no-repeat;
+  }
+}
 .${CLASS} .threshold { outline: none; }
 .${CLASS} .threshold:focus-visible::after, .${CLASS} button:focus-visible { ${FOCUS} }
 .${CLASS} .controls, .${CLASS} .scrubber { display: flex; align-items: center; gap: 8px; }
