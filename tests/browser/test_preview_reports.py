@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
 
 PREDICTED = list(rendering.shade(0))
+# The graph's scale, with the map's top left corner on the screen.
+ZOOM = """(scale) => {
+    const node = app.graph.nodes[0];
+    app.canvas.ds.scale = scale;
+    app.canvas.ds.offset = [100 / scale - node.pos[0], 100 / scale - node.pos[1]];
+    app.canvas.setDirty(true, true);
+}"""
 
 
 @pytest.fixture
@@ -121,6 +128,19 @@ def test_threshold_along_the_schedule(preview: PreviewPage, nodes: str, screensh
     assert preview.centre(".threshold")[1] - top == pytest.approx(height(curve, tried * factors[15]), abs=1)
     assert preview.cells(report) == shades(preview.what_if(report, "block", tried)["computed"])
     preview.page.screenshot(path=screenshots / f"schedule_{nodes}.png")
+
+
+@on_each_frontend
+def test_a_graph_that_is_zoomed_in_is_drawn_in_more_detail(preview: PreviewPage) -> None:
+    preview.call("setReport", sample_report())
+    detail = "() => { const { width, clientWidth } = map.element.querySelector('canvas'); return width / clientWidth; }"
+    assert preview.page.evaluate(detail) == 2
+    for zoom, due in ((2.6, 3), (9, 4), (0.8, 2)):
+        preview.page.evaluate(ZOOM, zoom)
+        preview.page.wait_for_timeout(200)
+        preview.point_at(10, 10)
+        preview.point_at(12, 12)
+        assert preview.page.evaluate(detail) == due
 
 
 @on_each_frontend

@@ -71,6 +71,7 @@ export class SkipMap {
     root.addEventListener("keydown", (event) => this.keep(event));
     for (const pointer of ["pointerdown", "pointermove"]) root.addEventListener(pointer, () => this.readOut(false));
     root.addEventListener("pointerenter", () => this.stage.watchAgain());
+    root.addEventListener("pointermove", () => this.stage.sharpen()); // also after the wheel zoomed under the pointer
     root.addEventListener("transitionend", ({ target }) => target === root && this.stage.draw(this.scene));
   }
 

@@ -22,6 +22,9 @@ import { CLASS, FONT } from "./style.mjs";
 import { ThresholdHandle } from "./threshold_handle.mjs";
 import { factorAt, scaled } from "./whatif.mjs";
 
+/** Pixels that are drawn for one of the page's. There is always some detail in reserve, and never too much to hold. */
+const DETAIL = { least: 2, most: 4 };
+
 export class Stage {
   /**
    * @param {HTMLElement} box
@@ -59,9 +62,22 @@ export class Stage {
     if (ctx && scene && width >= 1 && height >= 1) {
       // The curve stays what it was: only its threshold is tried.
       this.layout = layoutMap(scene.report, width, height, scene.view);
-      paint(ctx, scene, this.layout, width, height);
+      paint(ctx, scene, this.layout, width, height, this.detail);
     }
     this.placeHandle();
+  }
+
+  /** How finely to draw: the graph's zoom is a CSS transform, which the canvas's box on the screen has in it. */
+  get detail() {
+    const zoom = this.canvas.getBoundingClientRect().width / this.box.clientWidth;
+    const { least, most } = DETAIL;
+    const wanted = Math.ceil(window.devicePixelRatio * zoom - 0.1); // sizes of boxes are rounded
+    return Math.min(Math.max(wanted, least), most);
+  }
+
+  /** Draw again where the graph was zoomed since, which no observer reports. */
+  sharpen() {
+    if (this.layout && this.canvas.width !== this.box.clientWidth * this.detail) this.draw(this.scene);
   }
 
   /** Put the handle on the threshold line. */
@@ -120,11 +136,9 @@ function kindOf({ view }) {
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Scene} scene @param {import("./layout.mjs").MapLayout} layout
- * @param {number} width @param {number} height */
-function paint(ctx, scene, layout, width, height) {
+ * @param {number} width @param {number} height @param {number} scale pixels of the canvas for one of these */
+function paint(ctx, scene, layout, width, height, scale) {
   const { report, drawn, selected, picture, palette } = scene;
-  // The graph is zoomed by a CSS transform that no observer reports, so there is always some detail in reserve.
-  const scale = Math.max(2, Math.ceil(window.devicePixelRatio));
   ctx.canvas.width = width * scale;
   ctx.canvas.height = height * scale;
   ctx.scale(scale, scale);
