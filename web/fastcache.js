@@ -232,8 +232,8 @@ function showStep(detail) {
   warnOnce("live node", `an update from the server was ignored: this graph has no preview with the id ${missing}.`);
 }
 
-/** What one of our nodes put out is kept, also where its workflow is in another tab or was not loaded yet: whose output
- * it is shows in the output. @param {any} detail of the event */
+/** What one of our nodes put out is kept, also where its workflow is in another tab or not loaded yet: the output itself
+ * tells that it is ours, and of which workflow. @param {any} detail of the event */
 function keepOutput({ node, display_node: id = node, prompt_id: promptId, output }) {
   if (output?.fastcache_report) live.end(promptId, id);
   else if (!output?.fastcache_workflow) return;
