@@ -17,7 +17,7 @@ noise, nothing is corrected.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from .signals import TINY
 ANCHORS = 3  # of the interpolation, which is quadratic then
 AT_SIGMA = 1e-3  # relative distance from a sigma of the schedule within which an evaluation is at it
 ASTRAY = 0.25  # of the way that d tells: a place in the picture that moved otherwise by more did not follow it
+LOST = 1.0  # of that way: a place that moved otherwise by more was put elsewhere, as masks do, and is owed nothing
 FOLLOWING = 0.25  # of all places, at least, follow d; inpainting holds some
 TRIED = 2  # first steps that some sample has to follow; the first noise that LCM adds may be the one that x began as
 
@@ -94,7 +95,9 @@ class Corrector:
         self._skipped: list[Visit] = []  # what was predicted since
         self._moved: Tensor | None = None  # by what was predicted since
         self._told: list[tuple[Tensor, Tensor]] = []  # x and d of the evaluations before that are of one step
-        self._followed: Tensor | None = None  # [samples]: whether the sampler followed d since the last anchor
+        # [samples, 1, ...]: whether the sampler followed d there since the last anchor
+        self._followed: Tensor | None = None
+        self._guidance: Hashable = None
 
     @property
     def nbytes(self) -> int:
@@ -119,13 +122,16 @@ class Corrector:
         """
         return 1 if self.off is not None or any(visit.second for visit in self._walks[0]) else 2
 
-    def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool) -> Tensor:
-        """The denoised image that the sampler is to be given at x; predicted: whether blocks were skipped for it."""
+    def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool, guidance: Hashable = None) -> Tensor:
+        """The denoised image that the sampler is to be given at x; predicted: whether blocks were skipped for it.
+
+        guidance: what d is made of; where that is something else, d jumps, and what was known says nothing any more.
+        """
         index, self._index = self._index, self._index + 1
         if self.off is None:
             self._walks = [walk for walk in self._walks if is_at(walk, index, sigma)]
             if not self._walks:
-                self._switch_off(
+                self.switch_off(
                     "the sampler evaluates its schedule's sigmas neither once each nor as both ends of a step"
                 )
         if self.off is not None or index + 1 >= len(self._walks[0]):  # what is after the last step is not ours
@@ -134,8 +140,10 @@ class Corrector:
             self.free()
         self._watch(x, index)
         if index <= TRIED and not self._followed_by_any():
-            self._switch_off("the sampler does not go where d leads")
+            self.switch_off("the sampler does not go where d leads")
             return denoised
+        if guidance != self._guidance:
+            self._guidance, self._anchors, self._skipped, self._moved = guidance, [], [], None
         visit, d = self._walks[0][index], (x - denoised) / sigma
         told = d
         if predicted:
@@ -151,10 +159,11 @@ class Corrector:
             self._skipped, self._moved = [], None
         several = any(walk[index].second for walk in self._walks)
         self._told = [*self._told, (x, told)][-2 if several else -1 :]
-        return denoised if told is d else torch.where(self._followers(x), x - sigma * told, denoised)
+        return denoised if told is d else torch.where(self._followed, x - sigma * told, denoised)
 
-    def _switch_off(self, why: str) -> None:
-        self.off = why
+    def switch_off(self, why: str) -> None:
+        """Correct nothing from now on."""
+        self.off = self.off or why
         self.free()
 
     def _watch(self, x: Tensor, index: int) -> None:
@@ -164,9 +173,10 @@ class Corrector:
             return
         began, d = self._told[0] if before.second else self._told[-1]
         way = before.step * ((d + self._told[1][1]) / 2 if before.second else d)
-        astray = torch.linalg.vector_norm((x - began - way).float(), dim=1)
-        close = astray <= ASTRAY * (torch.linalg.vector_norm(way.float(), dim=1) + TINY)
-        following = close.flatten(1).float().mean(dim=1) >= FOLLOWING
+        astray = torch.linalg.vector_norm((x - began - way).float(), dim=1, keepdim=True)
+        far = torch.linalg.vector_norm(way.float(), dim=1, keepdim=True) + TINY
+        close = (astray <= ASTRAY * far).float().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+        following = (close >= FOLLOWING) & (astray <= LOST * far)
         first = not self._skipped or self._followed is None
         self._followed = following if first else self._followed & following
 
@@ -174,18 +184,14 @@ class Corrector:
         """Whether the sampler went along d in any sample, as far as it is known; this waits for the device."""
         return self._followed is None or bool(self._followed.any())
 
-    def _followers(self, x: Tensor) -> Tensor:
-        """The samples that are corrected, to go with x."""
-        return self._followed.reshape(-1, *[1] * (x.ndim - 1))
-
     def _owed(self) -> Tensor:
-        """E; nothing for samples whose steps went elsewhere."""
+        """E; nothing where steps went elsewhere."""
         nodes = [at for at, _ in self._anchors]
         owed = -self._moved
         for visit in self._skipped:
             for weight, (_, d) in zip(lagrange(visit.sigma, nodes), self._anchors, strict=True):
                 owed.add_(d, alpha=weight * visit.weight)
-        return torch.where(self._followers(owed), owed, 0.0)
+        return torch.where(self._followed, owed, 0.0)
 
 
 def is_at(walk: Sequence[Visit], index: int, sigma: float) -> bool:

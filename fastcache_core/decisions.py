@@ -346,15 +346,22 @@ class Decider:
 
     def _facts(self, evaluation: Evaluation, elements: int) -> Facts:
         sigma, (high, low) = evaluation.sigma, self.sigma_window
-        ending = max(sorted(self.schedule)[: self.ending], default=0.0)
         return Facts(
             index=evaluation.index,
-            ending=self.ending if sigma <= ending * (1 + 1e-5) else 0,  # sigma comes back in float32
+            ending=self.ending if self._is_ending(sigma) else 0,
             in_window=low <= sigma <= high,
             elements=elements,
             sigma=sigma,
             curves=self.curves,
         )
+
+    def _is_ending(self, sigma: float) -> bool:
+        """Whether this is at one of the last steps; sigmas rise where a picture is turned back into noise."""
+        last = self.schedule[len(self.schedule) - self.ending :]
+        rounding = 1e-5  # sigma comes back in float32
+        if last and last[-1] > self.schedule[0]:
+            return sigma >= min(last) * (1 - rounding)
+        return bool(last) and sigma <= max(last) * (1 + rounding)
 
     def _selecting(
         self, facts: Facts, evaluation: Evaluation, entered: Entered, sites: dict[Site, SiteDecision]

@@ -27,7 +27,7 @@ class Defaults:
         So it is where sigmas are shifted and steps are many: nothing bends yet, and a step is short.
         """
         last = self.warmup_evaluations - 1
-        early = 1 < last < len(sigmas) and sigmas[last] >= NEARLY_NOISE * sigmas[0]
+        early = 1 < last < len(sigmas) and NEARLY_NOISE * sigmas[0] <= sigmas[last] <= sigmas[0]
         return last if early else self.warmup_evaluations
 
 

@@ -120,8 +120,8 @@ class Run:
         self._open_report(defaults)
         self.safety = Safety(self, memory_budget, separate)
         self._evaluation: Evaluation | None = None
-        self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether something was
-        self._called: tuple[list[Hashable], list[Hashable]] = ([], [])
+        self._predicts: dict[Hashable, bool] = {}  # of every view in this evaluation, whether everything was
+        self._called: tuple[list[Hashable], list[Hashable], Hashable] = ([], [], None)
         self._kinds: Sequence[str] = ()
         self._turn, self._turns = Turn(), 0
         self._some_rest = False  # from when on keys and values are kept
@@ -141,41 +141,53 @@ class Run:
         self.report.begin()
 
     def begin_call(
-        self, branches: Sequence[Hashable], views: Sequence[Hashable] = (), kinds: Sequence[str] = ()
+        self,
+        branches: Sequence[Hashable],
+        views: Sequence[Hashable] = (),
+        kinds: Sequence[str] = (),
+        mode: Hashable = None,
     ) -> None:
         """A model call starts: the branches its batch is made of, in equal parts, the view of each, and its name.
 
+        mode: what else is done to the call, such as a control; what was kept of a branch in another mode is forgotten.
         No branches: the call is none of ours, and its blocks are run as they are.
         """
-        self._called, self._turns, self._kinds = (list(branches), list(views)), 0, kinds
+        self._called, self._turns, self._kinds = (list(branches), list(views), mode), 0, kinds
         self.report.branches.update(kinds)
         if not branches:
-            self.correct_nothing()
+            self.correct_nothing("blocks are run past the engine")
         self.begin_turn()
 
-    def correct_nothing(self) -> None:
+    def correct_nothing(self, why: str) -> None:
         """From now on: the sampler goes elsewhere, or blocks are run past us, whose results may be what it gets."""
-        self.corrector, self.decider.ending = None, 1
+        if self.corrector is not None:
+            self.corrector.switch_off(why)
+            self.decider.ending = self.corrector.ending
 
     def begin_turn(self) -> None:
         """All blocks come; in models that cut a long sound into windows, once for each within one call.
 
         Every turn is a branch of its own, as it sees something else.
         """
-        branches, views = self._called
+        branches, views, mode = self._called
         keys, several = [(key, self._turns) for key in branches], len(set(views)) > 1
         view = (tuple(views) if several else next(iter(views), None), self._turns)
         self._turn = Turn(keys, [self.state.branch(key) for key in keys], view, several)
+        for branch in self._turn.branches:
+            branch.enter(mode)
         self._turns += 1
         self.safety.begin_call()
 
-    def corrected(self, x: Tensor, denoised: Tensor) -> Tensor:
-        """What the sampler is to be given for this evaluation, of latents x [samples, channels, ...]."""
+    def corrected(self, x: Tensor, denoised: Tensor, guidance: Hashable = None) -> Tensor:
+        """What the sampler is to be given for this evaluation, of latents x [samples, channels, ...].
+
+        guidance: what else made the denoised image, such as a scale or passes; it changes with a jump where that does.
+        """
         if self.corrector is None or self.safety.off or isinstance(self.sigma, Tensor):
             return denoised
-        # Where a part of the picture was computed as a whole, interpolation knows no better.
+        # Where some blocks, or a part of the picture as a whole, were computed, interpolation knows no better.
         predicted = bool(self._predicts) and all(self._predicts.values())
-        corrected = self.corrector.correct(x, self.sigma, denoised, predicted)
+        corrected = self.corrector.correct(x, self.sigma, denoised, predicted, guidance)
         self.decider.ending = self.corrector.ending
         return corrected
 
@@ -228,7 +240,7 @@ class Run:
         elif self._interrupted(call.index):
             self.safety.heed_order(call, self._turn.branches)
         self._turn.reached.add(call.index)
-        begun, elsewhere = time.perf_counter(), self._computing + self.decider.waited
+        begun, before = time.perf_counter(), self._computing + self.decider.waited
         if self._turn.entered is None:
             self.safety.respect_budget(call, self._turn.branches)
         self.safety.entering(call)
@@ -236,7 +248,8 @@ class Run:
         site = self.cut.at[call.index]
         decided = decision.sites.get(site, UNKNOWN)
         action, reason = self._action(site, call, decision, decided)
-        self._predicts[self._turn.view] = self._predicts.get(self._turn.view, False) or action is Action.PREDICT
+        wholly = action is Action.PREDICT and all(each.predict for each in decision.sites.values())
+        self._predicts[self._turn.view] = self._predicts.get(self._turn.view, False) or wholly
         step = {Action.COMPUTE: self._compute, Action.PREDICT: self._predict, Action.PARTIAL: self._partial}[action]
         recording = self.recorder is not None and action is Action.COMPUTE
         if recording:
@@ -247,7 +260,7 @@ class Run:
         self._record(site, call, decision, decided._replace(reason=reason), action)
         if action is Action.COMPUTE:
             self.safety.leaving(call, streams)
-        elsewhere = self._computing + self.decider.waited - elsewhere
+        elsewhere = self._computing + self.decider.waited - before
         self.report.seconds_overhead += time.perf_counter() - begun - elsewhere
         return streams
 
@@ -266,14 +279,16 @@ class Run:
 
     def _decide(self, call: BlockCall) -> Decision:
         """The evaluation's decision for this view, which is taken when it is first asked for."""
-        lead = self._lead(call)
-        taken = self._evaluation.decisions.get(self.decider.key(self._turn.view, lead))
         if self.cut.probe and call.index == 0:
             return Decision({self.cut.sites[0]: PROBED})
         if self.safety.off:
             return self._everything_computed()
-        if taken is not None:
-            return taken
+        lead = self._lead(call)
+        taken = self._evaluation.decisions.get(self.decider.key(self._turn.view, lead))
+        return self._decide_now(call, lead) if taken is None else taken
+
+    def _decide_now(self, call: BlockCall, lead: Tensor) -> Decision:
+        """Read what was measured, which may make the run step back, and take the decision."""
         entered = self.decider.read(self._evaluation, self._turn.view, lead, self._turn.probed, self._may_select(call),
                                     self._turn.looked_at, call.image[1].references)  # fmt: skip
         self.report.evaluations[-1].sigma = self._evaluation.sigma
@@ -286,12 +301,6 @@ class Run:
         if not self.decider.selecting:
             entered = entered._replace(mask=None)
         decision = self.decider.decide(self._evaluation, self._turn.view, lead, entered)
-        if self.decider.plan is not None and self.decider.plan.carried is not None:
-            told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
-            self.report.note(
-                f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to "
-                f"these {len(self.decider.schedule)} steps; a calibration with these steps would be closer."
-            )
         self._report_decision(self.decider.key(self._turn.view, lead), entered, decision)
         return decision
 
@@ -339,7 +348,7 @@ class Run:
         if not decided.predict and decision.active is None:
             return Action.COMPUTE, decided.reason
         if not self._turn.predictable:
-            return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed its size"
+            return Action.COMPUTE, "computed: this conditioning is new, was left out before, or changed"
         if decided.predict:
             return Action.PREDICT, decided.reason
         if call.no_tokens:
@@ -517,6 +526,12 @@ class Run:
         thresholds = configs[0].threshold, configs[1].threshold
         step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
         self.report.decided(view, step, decision.held, decision.forced, thresholds, saliency)
+        if self.decider.plan is not None and self.decider.plan.carried is not None:
+            told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
+            self.report.note(
+                f"The profile's schedule, made for {', '.join(told) or 'another run'}, is carried over by sigma to "
+                f"these {len(self.decider.schedule)} steps; a calibration with these steps would be closer."
+            )
 
     def _report_errors(self) -> None:
         for evaluation, view, site, error, size in self.decider.realised:

@@ -193,7 +193,8 @@ def significance_rule(facts: Facts, sites: Sequence[SiteFacts], config: BlockCac
     """
     shared = [site for site in sites if site.threshold is None]
     above = f"computed: {EXPECTED if len(shared) == 1 else SUM} above {config.threshold:g}"
-    together = above if (held(facts, shared, config) or 0.0) > config.threshold else None
+    # An error that is no number lies within no threshold.
+    together = None if (held(facts, shared, config) or 0.0) <= config.threshold else above
 
     def test(site: SiteFacts) -> str | None:
         if site.error is None:

@@ -161,7 +161,7 @@ class Report:
         causes = [text.removeprefix("computed: ").partition(" above ")[:2] for text in reasons if telling(text)]
         causes = causes or [(text.removeprefix("computed: "), "") for text in reasons]
         if not causes:
-            return "Nothing was skipped: no block of this model was reached."
+            return "Nothing was skipped: no block of this model was reached; the level model_output needs none."
         why, above = max(causes, key=causes.count)
         seen = self._seen(f"computed: {why} above ") if above else []
         if seen:

@@ -27,8 +27,11 @@ def relative_change(h: Tensor, reference: Tensor, order: float = 2) -> Tensor:
 
 def change_norms(h: Tensor, reference: Tensor, order: float) -> tuple[Tensor, Tensor]:
     """||h - reference|| and ||reference|| of every sample: [samples] each."""
-    difference = torch.linalg.vector_norm((h - reference).float(), order, dim=(1, 2))
-    return difference, torch.linalg.vector_norm(reference.float(), order, dim=(1, 2))
+    # In half precision, copies in float32 would take more memory than all that is kept of a long video.
+    difference, norm = (
+        torch.linalg.vector_norm(part, order, dim=(1, 2), dtype=torch.float32) for part in (h - reference, reference)
+    )
+    return difference, norm
 
 
 def mean(x: Tensor) -> Tensor:

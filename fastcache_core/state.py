@@ -148,16 +148,23 @@ class Lead:
 class Branch:
     """State of one conditioning: residuals per site and stream, keys and values per block and attention call.
 
-    computed_at: the evaluation at which a site's residuals were computed.
+    computed_at: the evaluation at which a site's residuals were computed. mode: what was done to its calls besides.
     """
 
     histories: dict[tuple[Site, str], History] = field(default_factory=dict)
     keys_values: dict[tuple[int, int], KeysValues] = field(default_factory=dict)
     computed_at: dict[Site, int] = field(default_factory=dict)
+    mode: Hashable = None
 
     @property
     def nbytes(self) -> int:
         return sum(part.nbytes for part in (*self.histories.values(), *self.keys_values.values()))
+
+    def enter(self, mode: Hashable) -> None:
+        """It is called in this mode now; what was kept in another does not hold."""
+        if mode != self.mode:
+            self.clear()
+            self.mode = mode
 
     def clear(self) -> None:
         self.histories.clear()

@@ -23,8 +23,11 @@ class Store:
             return tensor
         if not (tensor.is_cuda and self.device.type == "cpu"):
             return tensor.to(self.device)
+        try:
+            kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        except RuntimeError:  # the system lends no more memory that is page-locked
+            return tensor.to(self.device)
         stream, now = self._stream(tensor.device), torch.cuda.current_stream(tensor.device)
-        kept = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         stream.wait_stream(now)
         with torch.cuda.stream(stream):
             kept.copy_(tensor, non_blocking=True)

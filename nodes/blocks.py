@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..fastcache_core.adapters.reach import Cut, block_call
 from ..fastcache_core.adapters.unknown import unknown_family, with_streams
 from ..fastcache_core.engine import Run
 from ..fastcache_core.modules import Forward, replaced_forwards
+from .unrecorded import Paused, Unrecorded
 
 Patch = Callable[[dict[str, Any], dict[str, Any]], Any]
 RunBlock = Callable[[Mapping[str, Any], Cut | None], Mapping[str, Any]]
@@ -28,18 +29,17 @@ def blocks_of(model: Module) -> Family | None:
 
 
 class Blocks:
-    """The blocks of one model during one sampling run.
+    """The blocks of one model during one sampling run. paused: what holds the host's record of allocations."""
 
-    unrecorded: makes a context in which what is allocated outlives the block.
-    """
-
-    def __init__(self, run: Run, family: Family, model: Module, unrecorded: Callable[[], AbstractContextManager]):
-        self.run, self.family, self.model, self.unrecorded = run, family, model, unrecorded
+    def __init__(self, run: Run, family: Family, model: Module, paused: Paused):
+        self.run, self.family, self.model, self.paused = run, family, model, paused
         self.all = family.blocks(model)
         # By attribute; those of an unknown model get their streams when a block has run.
         self.lists = {block_list.attribute: block_list for block_list, _, _ in self.all}
-        self.refused: set[BlockList] = set()  # of these, the ones whose blocks did something else
+        self.refused: set[str] = set()  # attributes of those whose blocks did something else
         self.layouts: dict[str | None, Layout] = {}
+        self.lengths: dict[str, int] = {}  # tokens in the image's stream of each list, in this turn
+        self.patches: dict[tuple[str, int], Patch] = {}  # ours
         self.shape: tuple[int, ...] = ()
 
     @property
@@ -49,13 +49,18 @@ class Blocks:
 
     def begin_call(self, shape: tuple[int, ...]) -> None:
         """A model call with an input of this shape starts."""
-        self.shape, self.layouts = shape, {}
+        self.shape = shape
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        self.layouts, self.lengths = {}, {}
 
     def patch_all(self, patches: dict[tuple[str, int], Patch]) -> None:
         """Lay our patches over those there are in `patches_replace["dit"]`, for models that ask there."""
         for index, (block_list, i, _) in enumerate(self.all):
             if block_list.key is not None:
-                patches[block_list.key, i] = self._patch(index, block_list, patches.get((block_list.key, i)))
+                key = block_list.key, i
+                patches[key] = self.patches[key] = self._patch(index, block_list, patches.get(key))
 
     @property
     def _modules(self) -> list[Module]:
@@ -121,7 +126,7 @@ class Blocks:
                     return real.streams(real.run(len(args), {**edited, **(cut(edited) if cut else {})}))
 
                 return real.returned(self._through_engine(index, known, given, run))
-            if block_list in self.refused:
+            if block_list.attribute in self.refused:
                 return forward(*args, **kwargs)
             return self._made_out(index, block_list, Forward(block, forward, ()), args, kwargs)
 
@@ -134,63 +139,65 @@ class Blocks:
         out = real.run(len(args), given)
         found = with_streams(block_list, before, out, self.shape[0])
         if found is None:
-            self.refused.add(block_list)
-            self._leave(block_list, "do not return what they are given in its shape")
+            self._refuse(block_list, "do not return what they are given in its shape")
         else:
             self.lists[block_list.attribute] = found
             streams = dict(zip(found.returns, out if found.tupled else (out,), strict=True))
             self._through_engine(index, found, before, lambda edited, cut: streams)  # computed: nothing is kept yet
         return out
 
+    def _refuse(self, block_list: BlockList, why: str) -> None:
+        """Leave a list alone for the rest of the run."""
+        self.refused.add(block_list.attribute)
+        self._leave(block_list, why)
+
     def _leave(self, block_list: BlockList, why: str) -> None:
         self.run.report.note(f"The blocks in {block_list.attribute} {why}; they are left alone.")
-        self.run.correct_nothing()
+        self.run.correct_nothing("some blocks are left alone")
 
     def _through_engine(self, index: int, block_list: BlockList, args: Mapping[str, Any], run: RunBlock) -> Mapping:
         """A block's streams as the engine sees fit; `run` runs the block. Both as the host has them."""
+        if block_list.aside(args):
+            return run(args, None)
         if self.run.passes(index):
             return {name: args[name] for name in block_list.streams}
         if self.run.comes_again(index):
             self.run.begin_turn()  # even if it is left alone then, so that it passes nothing on
-            self.layouts.clear()
-        ours = self.unrecorded()
+            self._begin_turn()
+        layout = self._layout(block_list, args)
+        if layout is None:
+            return run(args, None)
+        ours = Unrecorded(self.paused)
 
-        def outside(edited: Mapping[str, Any], cut: Cut | None = None) -> Mapping[str, Any]:
-            with suspended(ours):
+        def outside(edited: Mapping[str, Any], cut: Cut | None) -> Mapping[str, Any]:
+            with ours.lifted():
                 return run(edited, cut)
 
         with ours:
-            layout = self._layout(block_list, args)
-            if layout is None:
-                return outside(args)
-            streams = self.run.run_block(block_call(self.family, block_list, index, layout, args, outside))
+            call = block_call(self.family, block_list, index, layout, args, outside, self.paused)
+            streams = self.run.run_block(call)
             return {name: block_list.unflat(h, args[name]) for name, h in streams.items()}
 
     def _layout(self, block_list: BlockList, args: Mapping[str, Any]) -> Layout | None:
         """Where tokens lie, which is read when the first block of a call is reached; None, with a note, if unknown."""
+        if block_list.attribute in self.refused:
+            return None
         if any(not isinstance(args.get(name), Tensor) for name in block_list.streams):
             names = ", ".join(block_list.streams)
             return self._leave(block_list, f"are not given what they were in other versions of ComfyUI ({names})")
         entering = block_list.flat(args[block_list.streams[0]])
-        if len(entering) != self.shape[0]:
-            return self._leave(block_list, f"see {len(entering)} rows of a batch of {self.shape[0]}")
+        rows, tokens = entering.shape[:2]
+        if rows != self.shape[0]:
+            return self._leave(block_list, f"see {rows} rows of a batch of {self.shape[0]}")
+        if self.lengths.setdefault(block_list.attribute, tokens) != tokens:
+            return self._refuse(block_list, "see streams of several lengths in one call")
         key = None if self.family.joined else block_list.attribute
         if key in self.layouts:
             return self.layouts[key]
         if self.family.joined and block_list != self.all[0][0]:
             self.run.report.note("The first blocks were replaced by another node; this call is left alone.")
-            self.run.correct_nothing()
+            self.run.correct_nothing("some blocks are left alone")
             return None
         self.layouts[key] = layout = Layout.read(self.family, self.model, self.shape, entering, args)
         self.run.report.know_grid(layout.grid)
         return layout
-
-
-@contextmanager
-def suspended(context: AbstractContextManager) -> Iterator[None]:
-    """Leave a context that was entered, and enter it again afterwards."""
-    context.__exit__(None, None, None)
-    try:
-        yield
-    finally:
-        context.__enter__()

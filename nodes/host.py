@@ -44,9 +44,9 @@ from .live import LivePreview
 from .sublayers import Sublayers
 
 try:
-    from comfy.model_prefetch import pause_malloc_graph as unrecorded
+    from comfy.model_prefetch import pause_malloc_graph as paused
 except ImportError:  # ComfyUI before 0.35 records no allocations
-    unrecorded = nullcontext
+    paused = nullcontext
 
 KEY = "fastcache"
 # In transformer_options: a function that gives the process group of those who sample an image together (ranks.py). Not
@@ -129,7 +129,7 @@ class Sampling:
         try:
             samples = executor(*args, **kwargs)
             if isinstance(session, Session):
-                session.run.finish()
+                self._finish(session.run)
             return samples
         finally:
             guider.model_options = original
@@ -140,6 +140,15 @@ class Sampling:
             self._tell(report)
             if isinstance(session, Session):
                 session.run.free()
+
+    def _finish(self, run: Run) -> None:
+        """The picture is there: only what is learned from the run is worth losing it."""
+        try:
+            run.finish()
+        except Exception:
+            if self.recorder is not None:
+                raise
+            log.exception("FastCache: the run is over, but what was measured in it could not be read.")
 
     def _tell(self, report: Report) -> None:
         try:
@@ -215,7 +224,7 @@ class Session:
         profile: Profile | None,
         recorder: Recorder | None,
     ):
-        patcher = guider.model_patcher
+        patcher, self.guider = guider.model_patcher, guider
         self.family, self.model = family, patcher.model.diffusion_model
         wanted = config.block_cache.level
         level, names, lists = reach_of(wanted, family, self.model)
@@ -242,8 +251,9 @@ class Session:
         )
         self.run.report.run |= describe(family, profile)
         self.profile, self.cfg = profile, getattr(guider, "cfg", None)
+        self.scale, self.made_of = self.cfg, set[Hashable]()  # of this evaluation's guidance
         reach = Sublayers if apart else Blocks
-        self.blocks = None if whole else reach(self.run, family, self.model, unrecorded)
+        self.blocks = None if whole else reach(self.run, family, self.model, paused)
         if level != wanted:
             self.run.report.note(
                 f"{type(self.model).__name__}: attention and MLP cannot be reached one by one here, so that "
@@ -274,8 +284,8 @@ class Session:
 
     def heed(self, sampler: Any) -> None:
         """CFG++ moves along another derivative than the guided one, which where it goes does not always show."""
-        if sampler_name(sampler).endswith("cfg_pp"):
-            self.run.correct_nothing()
+        if sampler_name(sampler).endswith("_pp"):
+            self.run.correct_nothing("CFG++ samplers move along another derivative")
 
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""
@@ -313,8 +323,10 @@ class Session:
         """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
         self.run.begin_evaluation(timestep.flatten()[0])
         self.passes.clear()
+        self.made_of.clear()
         try:
-            return self.run.corrected(x, executor(x, timestep, *args, **kwargs))
+            denoised = executor(x, timestep, *args, **kwargs)
+            return self.run.corrected(x, denoised, (self.scale, frozenset(self.made_of)))
         finally:
             self.run.end_evaluation()
 
@@ -327,20 +339,22 @@ class Session:
         self.window = context_window(options.get("transformer_options", {}))
         self.passes[self.window] += 1
         self.samples, self.seen = x_in.shape[0], Counter()
+        self.scale = getattr(self.guider, "cfg", None)  # which nodes change for a part of the schedule
         self.areas = {cond.get("uuid"): freeze(cond.get("area")) for group in conds for cond in group or ()}
         return executor(model, conds, x_in, *args, **kwargs)
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
-        candidates = kwargs.get("transformer_options"), *args
-        uuids, kinds = conditionings(*candidates)
+        options = options_of(kwargs.get("transformer_options"), *args)
+        uuids, kinds = conditionings(options)
         why_not = None
-        if remembers_frames(*candidates):
+        if "ar_state" in options:
             why_not = "This sampler has the model remember earlier frames from call to call; its calls are left alone."
         elif not uuids or len(x) != len(uuids) * self.samples:
             why_not = "Another node calls the model on parts of a batch; those calls are left alone."
         if why_not is None:
-            self._begin_call(uuids, kinds)
+            ours = {} if self.blocks is None else self.blocks.patches
+            self._begin_call(uuids, kinds, (kwargs.get("control") is not None, additions(options, ours)))
         else:
             self.run.begin_call([])
             self.run.report.note(why_not)
@@ -371,33 +385,51 @@ class Session:
         moved = self.run.run_block(call)["x"]
         return denoised[0] if denoised else x - divisor * (as_latents(moved, tuple(x.shape), patch) - x)
 
-    def _begin_call(self, uuids: list[Hashable], cond_or_uncond: list[int]) -> None:
-        keys, views = [], []
+    def _begin_call(self, uuids: list[Hashable], kinds: list[int], mode: Hashable) -> None:
+        """mode: what is done to this call that is not done to others."""
+        keys, views, number = [], [], self.passes[self.window]
         together = tuple(uuids) if self.family is not None and self.family.mixed else ()
-        for uuid in uuids:
-            view = (self.window, self.areas.get(uuid), self.seen[uuid])
-            keys.append((self.passes[self.window], uuid, view, together))
+        # ComfyUI copies a conditioning with an area to the other side, its uuid as well.
+        for uuid, kind in zip(uuids, kinds, strict=True):
+            view = (self.window, self.areas.get(uuid), self.seen[uuid, kind])
+            keys.append((number, uuid, kind, view, together))
             views.append(view)
-            self.seen[uuid] += 1
-        self.run.begin_call(keys, views, [branch_name(kind) for kind in cond_or_uncond])
+            self.seen[uuid, kind] += 1
+            self.made_of.add((number, uuid, kind, mode))
+        self.run.begin_call(keys, views, [branch_name(kind) for kind in kinds], mode)
 
 
 # What is read of transformer_options, which differs between versions of ComfyUI:
 
 
-def conditionings(*candidates: Any) -> tuple[list[Hashable], list[int]]:
+def options_of(*candidates: Any) -> dict[str, Any]:
+    """The transformer_options among what a model is called with; without any, none."""
+    return next((found for found in candidates if isinstance(found, dict) and "cond_or_uncond" in found), {})
+
+
+def conditionings(options: Mapping[str, Any]) -> tuple[list[Hashable], list[int]]:
     """The uuid of every conditioning in a batch, and whether it is positive (0) or negative (1).
 
     Versions without uuids tell only the latter, which then stands for both. Nothing, where there are no such options.
     """
-    options = next((found for found in candidates if isinstance(found, dict) and "cond_or_uncond" in found), {})
     kinds = list(options.get("cond_or_uncond", ()))
-    return list(options.get("uuids") or kinds), kinds
+    uuids = list(options.get("uuids") or kinds)
+    return uuids if len(uuids) == len(kinds) else kinds, kinds
 
 
-def remembers_frames(*candidates: Any) -> bool:
-    """Whether each call of the model adds to the keys and values that later ones attend to (autoregressive video)."""
-    return any(isinstance(found, dict) and "ar_state" in found for found in candidates)
+def additions(options: Mapping[str, Any], ours: Mapping[Hashable, Any]) -> frozenset[Hashable]:
+    """What tells one pass of guidance from another: flags, and the places of patches that are not ours.
+
+    Passes have no names, and their numbers change when one before them ends.
+    """
+    flags = {(name, value) for name, value in options.items() if isinstance(value, bool | frozenset)}
+    patched = {
+        (kind, place)
+        for kind, patches in options.get("patches_replace", {}).items()
+        for place, patch in patches.items()
+        if ours.get(place) is not patch
+    }
+    return frozenset(flags | patched)
 
 
 def context_window(options: Mapping[str, Any]) -> Hashable:

@@ -12,7 +12,12 @@ APART, TOGETHER = "b c (t i) (h j) (w k)", "b (t h w) (c i j k)"
 
 
 def patch_of(model: Any, shape: tuple[int, ...]) -> Patch:
-    """Of latents of this shape, as the model says; (1, 1, 1) where it does not, or where it would have to pad."""
+    """Of latents of this shape, as the model says; (1, 1, 1) where it does not, or where it would have to pad.
+
+    Several latents in one row of numbers, as of video and sound, are one token: nothing there tells more apart.
+    """
+    if len(shape) == 3 and shape[1] == 1:
+        return 1, 1, shape[2]
     said = getattr(model, "patch_size", 1)
     sizes = (said, said) if isinstance(said, int) else tuple(said) if isinstance(said, list | tuple) else ()
     patch = (1, 1, 1)[len(sizes) :] + sizes

@@ -22,11 +22,11 @@ from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.engine import Run
 from ..fastcache_core.modules import Forward, replaced_forwards
 from ..fastcache_core.tokens import Span
-from .blocks import Patch, suspended
+from .blocks import Patch
+from .unrecorded import Paused, Unrecorded
 
 NO_TOKENS = "the level sublayer predicts all of them at once"
 ON_ATTENTION = ("attn1_patch", "attn1_output_patch")  # other packs' patches within attention modules
-Unrecorded = Callable[[], AbstractContextManager]
 
 
 class Returned(NamedTuple):
@@ -37,13 +37,11 @@ class Returned(NamedTuple):
 
 
 class Sublayers:
-    """The attention and MLP modules of one model during one sampling run.
+    """The attention and MLP modules of one model during one sampling run. paused: what holds the host's record of
+    allocations."""
 
-    unrecorded: makes a context in which what is allocated outlives the module.
-    """
-
-    def __init__(self, run: Run, family: Family, model: Module, unrecorded: Unrecorded):
-        self.run, self.family, self.model, self.unrecorded = run, family, model, unrecorded
+    def __init__(self, run: Run, family: Family, model: Module, paused: Paused):
+        self.run, self.family, self.model, self.paused = run, family, model, paused
         self.all = family.parts(model)
         self.returned: dict[int, Returned] = {}
         self.refused: set[int] = set()  # those that return something else than what they are given
@@ -108,17 +106,17 @@ class Sublayers:
 
     def _leave(self, part: Part, why: str) -> bool:
         self.run.report.note(f"The sub-layers {part.kind} {why}; they are left alone.")
-        self.run.correct_nothing()
+        self.run.correct_nothing("some sub-layers are left alone")
         return False
 
     def _through_engine(self, index: int, given: Mapping[str, Any], run: Callable[[], Any]) -> Any:
         """A module's result as the engine sees fit; `run` runs the module."""
         part, results = self.all[index], []
         names = streams_of(part, given)
-        ours = self.unrecorded()
+        ours = Unrecorded(self.paused)
 
         def compute(streams: Streams, attending: Attending | None) -> Streams:
-            with suspended(ours):
+            with ours.lifted():
                 results.append(run())
             return self._results(index, given, results[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import Any
 
@@ -14,10 +15,16 @@ from .rows import as_4d, gather_mask
 OVERRIDE = "optimized_attention_override"
 
 
-def attend_through(options: Mapping[str, Any], attending: Attending, call: BlockCall) -> dict[str, Any]:
+def attend_through(
+    options: Mapping[str, Any],
+    attending: Attending,
+    call: BlockCall,
+    unrecorded: Callable[[], AbstractContextManager] = nullcontext,
+) -> dict[str, Any]:
     """transformer_options whose attention keeps or serves keys and values, and calls an earlier override as before.
 
-    Attention calls of a block are told apart by their order.
+    Attention calls of a block are told apart by their order. unrecorded: makes a context in which what is allocated
+    outlives the block.
     """
     earlier, numbers = options.get(OVERRIDE), count()
 
@@ -25,10 +32,11 @@ def attend_through(options: Mapping[str, Any], attending: Attending, call: Block
         number = next(numbers)
         if number in call.own_attention:
             change = _keep if attending.rows is None else _serve
-            if not kwargs.get("skip_reshape"):
-                k, v = k.flatten(2), v.flatten(2)  # some hand over heads apart from tokens, others together
             args, kwargs, mask, put = _mask_in(args, kwargs)
-            k, v, mask = change(attending, call, number, k, v, mask)
+            with unrecorded():
+                if not kwargs.get("skip_reshape"):
+                    k, v = k.flatten(2), v.flatten(2)  # some hand over heads apart from tokens, others together
+                k, v, mask = change(attending, call, number, k, v, mask)
             put(mask)
         if earlier is None:
             return attention(q, k, v, *args, **kwargs)

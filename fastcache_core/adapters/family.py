@@ -36,7 +36,7 @@ def none(args: Arguments) -> int:
     return 0
 
 
-def never(model: nn.Module) -> bool:
+def never(of: Any) -> bool:
     return False
 
 
@@ -58,7 +58,8 @@ class BlockList:
     words, without b where it has no axis of samples. attends: what the attention calls of a block see in turn: the
     whole `sequence`, the image's `stream` only, or `others`, such as text by cross-attention; calls after these see
     others. sublayers: the attention and MLP modules that do nearly all the work of a block, in the order of their
-    calls; none where they do not.
+    calls; none where they do not. aside: tells from a block's arguments whether this call is for something else than
+    the hidden state, and not to be looked at.
     """
 
     attribute: str
@@ -72,6 +73,7 @@ class BlockList:
     axes: str = FLAT
     attends: tuple[str, ...] = (SEQUENCE,)
     sublayers: tuple[SubLayer, ...] = ()
+    aside: Callable[[Arguments], bool] = never
 
     def modules(self, model: nn.Module) -> dict[str, nn.Module]:
         """The blocks by their names within the model; none where the model has no such list."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -29,17 +30,19 @@ def block_call(
     layout: Layout,
     args: Arguments,
     run: Callable[[dict[str, Any], Cut | None], Mapping[str, Any]],
+    unrecorded: Callable[[], AbstractContextManager] = nullcontext,
 ) -> BlockCall:
     """The call of block `index`; `run(args, cut)` runs it (or an earlier patch) and returns its streams by name.
 
     cut: what is to be done to the arguments of the block's forward, some of which a patch is not given; or None.
+    unrecorded: makes a context in which what is allocated outlives the block.
     """
 
     def compute(streams: Streams, attending: Attending | None) -> Streams:
         chosen, cut = attending is not None and attending.rows is not None, None
         edited = {**args, **{name: block_list.unflat(h, args[name], chosen) for name, h in streams.items()}}
         if attending is not None:
-            edited[OPTIONS] = attend_through(args[OPTIONS], attending, call)
+            edited[OPTIONS] = attend_through(args[OPTIONS], attending, call, unrecorded)
             if chosen:
                 edited |= cut_to_rows(family, args, attending.rows, call)
                 if by_place:

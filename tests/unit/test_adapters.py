@@ -84,6 +84,11 @@ def test_lumina_puts_text_first_in_its_one_stream_and_pads_the_image(multiple, s
     assert found.spans(True, 40, 0) == (Span(start, start + 24, 40), Span(start, start + 24, 40))
 
 
+def test_frames_and_references_behind_lumina_s_first_picture_count_as_the_image():
+    model = model_of("x.NextDiT", patch_size=2, pad_tokens_multiple=32)
+    assert layout(LUMINA, model, (1, 16, 1, 8, 12), image=40 + 32).grid == (1, 1, 72)
+
+
 def test_a_grid_that_the_tokens_do_not_fill_gives_way_to_a_row():
     found = layout(FLUX, model_of("x.Flux", patch_size=2), (1, 16, 8, 12), image=10)
     assert found.grid == (1, 1, 10)

@@ -43,12 +43,13 @@ def euler(
     mask: Sequence[int] = MASK,
     after_step: Callable[[Tensor], Tensor] = lambda x: x,
     sigmas: Sequence[float] = SIGMAS,
+    guidance: Callable[[float], float] = lambda sigma: 1.0,
 ) -> list[Tensor]:
-    """The latents after every step; after_step: what else the sampler does to them."""
+    """The latents after every step; after_step: what else the sampler does to them; guidance: its scale."""
     path = []
     for i, (sigma, following) in enumerate(pairwise(sigmas)):
         denoised = x - sigma * (d_at(sigma) + errors[i]).to(x)
-        given = corrector.correct(x, sigma, denoised, predicted=not mask[i])
+        given = corrector.correct(x, sigma, denoised, not mask[i], guidance(sigma))
         x = after_step(x + (following - sigma) * (x - given) / sigma)
         path.append(x)
     return path
@@ -248,6 +249,38 @@ def test_a_sample_that_goes_elsewhere_stays_as_it_is_and_the_others_are_correcte
         x = x + (SIGMAS[i + 1] - sigma) * (x - given[-1][0]) / sigma + stray * randn(*IMAGE, seed=30 + i)
     torch.testing.assert_close(x[:1], right[-1][:1], rtol=0, atol=1e-12)
     assert all(torch.equal(told[1], said[1]) for told, said in given)
+    assert corrector.corrections == 2
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_nothing_is_interpolated_across_a_jump_of_guidance(told):
+    """Predictions are right, but d jumps within the second gap: as a polynomial it would be off on both sides."""
+    smooth, jump, x = quadratic(IMAGE), randn(*IMAGE, seed=8), randn(*IMAGE)
+
+    def d_at(sigma: float) -> Tensor:
+        return smooth(sigma) + (jump if sigma < 0.35 else 0)
+
+    right = [torch.zeros(())] * 9
+    plain = euler(Corrector(SIGMAS), x, d_at, right, [1] * 9)
+    corrector = Corrector(SIGMAS)
+    path = euler(corrector, x, d_at, right, guidance=lambda sigma: float(told and sigma < 0.35))
+    assert torch.allclose(path[-1], plain[-1], rtol=0, atol=1e-12) == told
+    assert corrector.corrections == (1 if told else 2) and corrector.off is None
+
+
+def test_places_that_were_put_elsewhere_in_a_gap_are_owed_nothing():
+    """As where a mask lets go of a part of the picture in mid-run."""
+    held = torch.zeros(4, 4).bool()
+    held[:, 2:] = True
+    d_at, x, corrector, errors = quadratic(IMAGE), randn(*IMAGE), Corrector(SIGMAS), wrong(IMAGE)
+    for i, (sigma, following) in enumerate(pairwise(SIGMAS)):
+        denoised = x - sigma * (d_at(sigma) + errors[i])
+        given = corrector.correct(x, sigma, denoised, predicted=not MASK[i])
+        if i == 7:  # after two that were predicted
+            assert torch.equal(given[..., 2:], denoised[..., 2:])
+            assert not torch.isclose(given[..., :2], denoised[..., :2]).any()
+        x = x + (following - sigma) * (x - given) / sigma
+        x = torch.where(held, randn(*IMAGE, seed=50 + i), x) if i < 7 else x
     assert corrector.corrections == 2
 
 

@@ -67,6 +67,10 @@ def test_longer_warm_ups_are_one_shorter_and_one_or_two_stay():
     assert scheduled.completed(by_rule(16, 64), shifted(20, 8)).block_cache.warmup_evaluations == 1
 
 
+def test_rising_sigmas_see_no_noise_first():
+    assert by_rule(16, 64).warmup_at(shifted(20, 8)[::-1]) == 3
+
+
 def test_the_report_says_which_defaults_there_were():
     run = Run(FastCacheConfig(), ["a", "b"], [(0, 1)], [1.0, 0.5, 0.0], defaults=by_rule(2, 32760))
     assert run.report.run["defaults"] == {

@@ -147,6 +147,43 @@ def test_a_new_size_in_the_middle_of_a_run_is_computed():
     assert computed(run) == [1, 1, 0, 1]
 
 
+def test_a_branch_in_another_mode_is_computed_and_begins_anew():
+    """As where the guidance that came before another one ends, whose place it takes then."""
+    blocks, other, states = [toys.add(1.0)], [toys.add(5.0)], toys.trajectory(7)
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0, max_consecutive_skips=9)
+    for i, (sigma, img) in enumerate(zip(SIGMAS[:-1], states, strict=True)):
+        here, mode = (blocks, "first") if i < 3 else (other, "second")
+        out = toys.evaluate(run, here, sigma, img.clone(), mode=mode)["cond"]
+        torch.testing.assert_close(out, plain(here, sigma, img))
+    assert computed(run) == [1, 1, 0, 1, 0, 0, 1]
+    assert "computed: this conditioning is new, was left out before, or changed" in run.report.reason_texts
+
+
+@pytest.mark.parametrize(("own", "predicted"), [("0: 0", False), ("", True)])
+def test_evaluations_of_which_a_part_is_computed_are_not_corrected(own, predicted):
+    blocks, told = [toys.add(1.0), toys.add(-3.0)], []
+    run = toys.make_run(blocks, SIGMAS, block_threshold=1.0, level="block", block_thresholds=own)
+    run.corrector.correct = lambda x, sigma, denoised, predicted, guidance: told.append(predicted) or denoised
+    for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
+        run.begin_evaluation(sigma)
+        run.begin_call(["cond"])
+        streams = {"img": img.clone(), "txt": toys.text_of(["cond"], img)}
+        for index, block in enumerate(blocks):
+            streams = run.run_block(toys.block_call(index, block, sigma, streams))
+        run.corrected(img, img)
+        run.end_evaluation()
+    assert run.report.computed_fraction < 1
+    assert any(told) == predicted
+
+
+def test_where_sigmas_rise_the_last_evaluation_is_the_one_that_ends_the_schedule():
+    rising, blocks = [0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 0.9, 1.0], [toys.add(1.0)]
+    run = toys.make_run(blocks, rising, block_threshold=1.0, max_consecutive_skips=9)
+    for sigma, img in zip(rising[:-1], toys.trajectory(7), strict=True):
+        toys.evaluate(run, blocks, sigma, img.clone())
+    assert computed(run) == [1, 1, 0, 0, 0, 0, 1]
+
+
 def test_one_synchronisation_per_evaluation():
     blocks, states = [toys.attend(i, 4) for i in range(3)], toys.trajectory(7)
     for thresholds in ((0.5, 0.0), (0.0, 1e-4), (0.05, 1e-4)):

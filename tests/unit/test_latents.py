@@ -21,6 +21,7 @@ from nodes.latents import as_latents, as_tokens, patch_of, places
         ("two", (1, 4, 6, 8), (1, 1, 1)),
         ((1, 0, 2), (1, 4, 3, 6, 8), (1, 1, 1)),
         (None, (1, 4, 6, 8), (1, 1, 1)),
+        (2, (2, 1, 1800), (1, 1, 1800)),  # several latents in one row of numbers
     ],
 )
 def test_patches_are_the_models_where_they_fit(said, shape, patch):
@@ -38,6 +39,7 @@ def test_a_model_that_says_nothing_has_a_token_for_every_place():
         ((2, 4, 3, 6, 8), (1, 2, 2), 36),
         ((2, 4, 7), (1, 1, 1), 7),
         ((2, 4), (1, 1, 1), 1),
+        ((2, 1, 90), (1, 1, 90), 1),
     ],
 )
 def test_there_and_back_is_the_same(shape, patch, tokens):

@@ -141,6 +141,13 @@ def test_a_block_with_a_threshold_of_its_own_is_held_to_that_alone():
     assert "expected error above 0.1" in reason(sites[1], threshold=5.0)
 
 
+def test_an_error_that_is_no_number_is_within_no_threshold():
+    """As of a picture of a batch that the model ruined."""
+    for sites in ([SITE._replace(error=math.nan)], [SITE, SITE._replace(error=math.nan)]):
+        assert not any(predicted(sites, threshold=10.0))
+    assert not any(predicted([SITE._replace(error=math.nan, threshold=5.0)], threshold=10.0))
+
+
 def test_without_a_measured_error_significance_computes():
     assert "no prediction error was measured yet" in reason(SITE._replace(error=None), threshold=10.0)
 

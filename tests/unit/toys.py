@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -106,6 +106,7 @@ def evaluate(
     calls: Sequence[Sequence[str]] = (("cond",),),
     replaced: Sequence[int] = (),
     spoil: bool = False,
+    mode: Hashable = None,
 ) -> dict[str, Tensor]:
     """One evaluation of the toy model; every inner sequence of `calls` is one batched model call. Image per branch.
 
@@ -115,7 +116,7 @@ def evaluate(
     run.begin_evaluation(sigma)
     outputs = {}
     for keys in calls:
-        run.begin_call(keys)
+        run.begin_call(keys, mode=mode)
         streams = {"img": torch.cat([img] * len(keys)), "txt": text_of(keys, img)}
         for index, block in enumerate(blocks):
             if index not in replaced:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import models, patches, probes, sampling, unknown
+from . import guidance, models, patches, probes, sampling, unknown
 from .registry import NODES
 
-__all__ = ["comfy_entrypoint", "models", "patches", "probes", "sampling", "unknown"]
+__all__ = ["comfy_entrypoint", "guidance", "models", "patches", "probes", "sampling", "unknown"]
 
 
 class ToyExtension(ComfyExtension):

@@ -76,6 +76,16 @@ class Packed(Layer):
         return super().forward(x[None], temb[:1])[0]
 
 
+class Prefixed(Layer):
+    """Sees text by itself, or the image behind keys and values of such text."""
+
+    def forward(self, x: Tensor, temb: Tensor, prefix: list[Tensor], fills: bool = False) -> Tensor:
+        if fills:
+            prefix.append(x)
+        seen = super().forward(torch.cat([prefix[-1], x], dim=1), temb)
+        return seen[:, -x.shape[1] :]
+
+
 LAYERS = {
     "one stream": Layer,
     "two streams": TwoStreams,
@@ -83,6 +93,7 @@ LAYERS = {
     "tupled": Tupled,
     "on a grid": OnGrid,
     "two lists": TwoStreams,
+    "behind a prefix": Prefixed,
     "growing": Growing,
     "packed": Packed,
 }
@@ -118,12 +129,22 @@ class UnknownDiT(nn.Module):
             for block in self.later if self.kind == "two lists" else ():
                 h = block(h, temb)
             return h[:, :tokens]
+        if self.kind == "behind a prefix":
+            return self.behind_prefix(h, text, temb)
         h = h + text.mean(dim=1, keepdim=True)
         h = h.unflatten(1, grid) if self.kind == "on a grid" else h.flatten(0, 1) if self.kind == "packed" else h
         for block in blocks:
             h = block(h, temb)
             h = h[0] if self.kind == "tupled" else h
         return h.unflatten(0, (rows, tokens)) if self.kind == "packed" else h.flatten(1, -2)
+
+    def behind_prefix(self, h: Tensor, text: Tensor, temb: Tensor) -> Tensor:
+        """Text and image go through every block in turn."""
+        for block in self.stages["main"]:
+            prefix: list[Tensor] = []
+            text = block(text, temb, prefix, fills=True)
+            h = block(h, temb, prefix)
+        return h
 
 
 class UnknownModel(comfy.model_base.BaseModel):
