@@ -39,7 +39,6 @@ class Blocks:
         self.refused: set[str] = set()  # attributes of those whose blocks did something else
         self.layouts: dict[str | None, Layout] = {}
         self.lengths: dict[str, int] = {}  # tokens in the image's stream of each list, in this turn
-        self.patches: dict[tuple[str, int], Patch] = {}  # ours
         self.shape: tuple[int, ...] = ()
 
     @property
@@ -55,12 +54,16 @@ class Blocks:
     def _begin_turn(self) -> None:
         self.layouts, self.lengths = {}, {}
 
-    def patch_all(self, patches: dict[tuple[str, int], Patch]) -> None:
-        """Lay our patches over those there are in `patches_replace["dit"]`, for models that ask there."""
-        for index, (block_list, i, _) in enumerate(self.all):
-            if block_list.key is not None:
-                key = block_list.key, i
-                patches[key] = self.patches[key] = self._patch(index, block_list, patches.get(key))
+    def patch_all(self, patches: dict[tuple[str, int], Patch]) -> dict[tuple[str, int], Patch]:
+        """Lay our patches over those there are in `patches_replace["dit"]`, for models that ask there. Ours."""
+        places = [(index, block_list, (block_list.key, i)) for index, (block_list, i, _) in enumerate(self.all)]
+        ours = {
+            place: self._patch(index, block_list, patches.get(place))
+            for index, block_list, place in places
+            if block_list.key is not None
+        }
+        patches.update(ours)
+        return ours
 
     @property
     def _modules(self) -> list[Module]:

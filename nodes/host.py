@@ -264,6 +264,7 @@ class Session:
         self.passes: Counter[Hashable] = Counter()
         self.seen: Counter[Hashable] = Counter()
         self.areas: dict[Hashable, Hashable] = {}
+        self.patches: Mapping[Hashable, Callable] = {}  # ours, of blocks
         self.window: Hashable = None
         self.samples = 0
         self.live: LivePreview | None = None
@@ -301,7 +302,7 @@ class Session:
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
         if self.blocks is not None:
-            self.blocks.patch_all(options.setdefault("patches_replace", {}).setdefault("dit", {}))
+            self.patches = self.blocks.patch_all(options.setdefault("patches_replace", {}).setdefault("dit", {}))
             self._compile_blocks_only(ours, options["wrappers"])
         return ours
 
@@ -353,8 +354,7 @@ class Session:
         elif not uuids or len(x) != len(uuids) * self.samples:
             why_not = "Another node calls the model on parts of a batch; those calls are left alone."
         if why_not is None:
-            ours = {} if self.blocks is None else self.blocks.patches
-            self._begin_call(uuids, kinds, (kwargs.get("control") is not None, additions(options, ours)))
+            self._begin_call(uuids, kinds, (kwargs.get("control") is not None, additions(options, self.patches)))
         else:
             self.run.begin_call([])
             self.run.report.note(why_not)
