@@ -19,7 +19,7 @@ const FIRST_SIZE = [440, 560];
  * @typedef {{ empty: string, height: number, size: number[] }} TextNode @type {Record<string, TextNode>} */
 const TEXT_NODES = {
   FastCacheCompare: { empty: EMPTY_COMPARISON, height: 175, size: [480, 460] },
-  FastCacheSaveProfile: { empty: EMPTY_PROFILE, height: 60, size: [330, 166] },
+  FastCacheSaveProfile: { empty: EMPTY_PROFILE, height: 74, size: [330, 150] },
 };
 const LIVE = "fastcache.Preview.Live";
 const COLOURS = "fastcache.Preview.Colours";
@@ -149,15 +149,18 @@ function addText(node, { empty, height, size }) {
   Object.assign(text.style, TEXT_STYLE);
   text.textContent = empty;
   text.dataset.state = "empty";
+  text.tabIndex = 0; // what is selected is copied while it has the focus; keys scroll it
   texts.set(node, text);
   text.addEventListener("copy", guarded(keepCopy));
   const options = { serialize: false, getMinHeight: () => height, getMaxHeight: () => height };
   addElement(node, "text", "fastcache_text", text, options, size);
 }
 
-/** What is selected of a text is copied as it is; the frontend would copy the selected nodes. @param {any} event */
+/** What is selected of a text is copied as it is; the frontend would copy the selected nodes, which it is to do again
+ * once the text has lost the focus: a click on the graph leaves the text selected. @param {any} event */
 function keepCopy(event) {
-  if (document.getSelection()?.isCollapsed === false) event.stopPropagation();
+  const focused = document.activeElement === event.currentTarget;
+  if (focused && document.getSelection()?.isCollapsed === false) event.stopPropagation();
 }
 
 /**

@@ -111,26 +111,32 @@ HEADER = f"""() => {{
 def pasted(page: Page) -> str:
     """What a field gets of what was copied."""
     page.evaluate(PASTE)
-    page.keyboard.press("Control+V")
+    page.keyboard.press("Control+v")
     text = page.locator("#pasted").input_value()
     page.evaluate("() => document.getElementById('pasted').remove()")
     return text
 
 
+def select_word(page: Page) -> None:
+    """As a person does, with the pointer."""
+    left, top, right, bottom = page.evaluate_handle(ELEMENT).as_element().evaluate(WORD)
+    page.mouse.move(left, top)
+    page.mouse.down()
+    page.mouse.move(right, bottom, steps=4)
+    page.mouse.up()
+    assert page.evaluate("() => document.getSelection().toString()") == "3 pairs"
+
+
 def test_selected_text_is_copied_and_nodes_are_again_afterwards(compare: Page) -> None:
     queue(compare)
-    element = compare.evaluate_handle(ELEMENT).as_element()
-    left, top, right, bottom = element.evaluate(WORD)
-    compare.mouse.move(left, top)
-    compare.mouse.down()
-    compare.mouse.move(right, bottom, steps=4)
-    compare.mouse.up()
     compare.evaluate(WATCH_COPIES)
-    compare.keyboard.press("Control+C")
+    select_word(compare)
+    compare.keyboard.press("Control+c")
     compare.wait_for_function("() => window.taken === false")
     assert pasted(compare) == "3 pairs"
+    select_word(compare)
     compare.mouse.click(*compare.evaluate(HEADER))
-    compare.keyboard.press("Control+C")
+    compare.keyboard.press("Control+c")
     compare.wait_for_function("() => window.taken === true")
 
 
