@@ -7,22 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...fastcache_core.policies import MEASURES
 from .report_data import numbers
 
 Numbers = NDArray[np.float64]
-
-# Rules with a threshold, and what they hold against it; a test compares them with the engine's and the widget's.
-MEASURES = {
-    "significance": "expected error",
-    "change": "change",
-    "distance": "distance from the anchor",
-    "first_block": "change of the first block's work",
-    "first_block_distance": "distance of the first block's work from the anchor",
-    "fitted_change": "fitted change of the output",
-    "magnitude": "change of the work's size",
-    "sensitivity": "change that the sensitivities expect",
-    "rate": "change of the output at its last rate",
-}
 
 
 @dataclass

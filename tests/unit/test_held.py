@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 
 from fastcache_core.policies import MEASURES as HELD
-from nodes.drawing.held import MEASURES, curve_of
 from tests.unit.sample_report import sample_report
+from tests.unit.schemas import PACK, pack
 from tests.unit.test_web import needs_node, run_node
+
+pack()
+held = importlib.import_module(f"{PACK}.nodes.drawing.held")
+MEASURES, curve_of = held.MEASURES, held.curve_of
 
 NAN = np.nan
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from nodes.drawing import rendering
-from nodes.drawing.canvas import TEXT
-from nodes.drawing.held_curve import FORCED, HEIGHT
-from nodes.drawing.token_maps import SHADED, evenly, most_mixed, overlaid
 from tests.unit.sample_report import empty_report, pack_bits, sample_report
+from tests.unit.schemas import PACK, pack
+
+pack()
+canvas, held_curve, rendering, token_maps = (
+    importlib.import_module(f"{PACK}.nodes.drawing.{name}")
+    for name in ("canvas", "held_curve", "rendering", "token_maps")
+)
+TEXT, FORCED, HEIGHT = canvas.TEXT, held_curve.FORCED, held_curve.HEIGHT
+SHADED, evenly, most_mixed, overlaid = (
+    token_maps.SHADED,
+    token_maps.evenly,
+    token_maps.most_mixed,
+    token_maps.overlaid,
+)
 
 
 def count_pixels(picture: np.ndarray, colour: str | tuple[int, int, int]) -> int:
