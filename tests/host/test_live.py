@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from statistics import median
 
 import numpy as np
 import pytest
@@ -15,9 +14,9 @@ from hosting.events import EventListener
 
 from .graphs import DEFAULTS, afresh, graph, saved_latent, toy_graph
 from .graphs import node as graph_node
+from .pairs import assert_at_most
 
 EVENT = "fastcache.step"
-PAIRS, ATTEMPTS = 5, 3
 
 
 def looking(graph: dict, look: bool = True) -> dict:
@@ -145,21 +144,12 @@ def seconds(server, seed: int, look: bool) -> float:
     return server.node_seconds(prompt_id, "sample")
 
 
-def cost(server, first_seed: int) -> float:
-    """Median over pairs, of which each is first in turn, of how much longer a run takes when somebody looks."""
-    longer = []
-    for seed in range(first_seed, first_seed + PAIRS):
-        taken = {look: seconds(server, seed, look) for look in ([False, True] if seed % 2 else [True, False])}
-        longer.append(taken[True] / taken[False] - 1)
-    return median(longer)
-
-
 @pytest.mark.alone
 def test_looking_costs_at_most_one_percent_of_the_run(server):
     seconds(server, 0, False)  # loads the model
-    medians = []
-    for attempt in range(ATTEMPTS):  # a busy machine spoils single measurements by more than what is measured
-        medians.append(cost(server, 1 + attempt * PAIRS))
-        if medians[-1] <= 0.01:
-            return
-    pytest.fail(f"longer than without, per attempt: {medians}")
+
+    def longer(seed: int) -> list[float]:
+        taken = {look: seconds(server, seed, look) for look in ([False, True] if seed % 2 else [True, False])}
+        return [taken[True] / taken[False] - 1]
+
+    assert_at_most(0.01, longer)
