@@ -224,35 +224,15 @@ class Session:
         profile: Profile | None,
         recorder: Recorder | None,
     ):
-        patcher, self.guider = guider.model_patcher, guider
-        self.family, self.model = family, patcher.model.diffusion_model
+        self.guider, self.family, self.model = guider, family, guider.model_patcher.model.diffusion_model
         wanted = config.block_cache.level
         level, names, lists = reach_of(wanted, family, self.model)
-        config = at_level(config, level)
-        whole, apart = level == MODEL_OUTPUT, level == SUBLAYER
-        controlled = any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds)
-        offload = patcher.offload_device if config.cache_device == "offload" else None
-        device = offload or patcher.load_device
-        separate = None if whole else family.separate
-        self.run = Run(
-            config,
-            names,
-            lists,
-            sigmas,
-            sigma_window(patcher.get_model_object("model_sampling"), config),
-            offload,
-            lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
-            "a ControlNet adds to the hidden state between blocks" if controlled else separate,
-            profile.of_the_whole_model() if whole and profile else profile,
-            joined=whole or (family.joined and not apart),
-            defaults=family and family.defaults_for(self.model, shape),
-            recorder=recorder,
-            group=guider.model_options.get("transformer_options", {}).get(GROUP, lambda: None)(),
-        )
+        whole = level == MODEL_OUTPUT
+        self.run = self._begin(at_level(config, level), names, lists, shape, sigmas, profile, recorder)
         self.run.report.run |= describe(family, profile)
         self.profile, self.cfg = profile, getattr(guider, "cfg", None)
         self.scale, self.made_of = self.cfg, set[Hashable]()  # of this evaluation's guidance
-        reach = Sublayers if apart else Blocks
+        reach = Sublayers if level == SUBLAYER else Blocks
         self.blocks = None if whole else reach(self.run, family, self.model, paused)
         if level != wanted:
             self.run.report.note(
@@ -268,6 +248,40 @@ class Session:
         self.window: Hashable = None
         self.samples = 0
         self.live: LivePreview | None = None
+
+    def _begin(
+        self,
+        config: FastCacheConfig,
+        names: list[str],
+        lists: list[tuple[int, int]],
+        shape: tuple[int, ...],
+        sigmas: list[float],
+        profile: Profile | None,
+        recorder: Recorder | None,
+    ) -> Run:
+        """The engine's run, told what it needs to know of the model, the guider and the devices."""
+        guider, family, patcher, level = self.guider, self.family, self.guider.model_patcher, config.block_cache.level
+        whole = level == MODEL_OUTPUT
+        offload = patcher.offload_device if config.cache_device == "offload" else None
+        device = offload or patcher.load_device
+        separate = None if whole else family.separate
+        if any(cond.get("control") is not None for conds in guider.conds.values() for cond in conds):
+            separate = "a ControlNet adds to the hidden state between blocks"
+        return Run(
+            config,
+            names,
+            lists,
+            sigmas,
+            sigma_window(patcher.get_model_object("model_sampling"), config),
+            offload,
+            lambda: MEMORY_SHARE * comfy.model_management.get_free_memory(device),
+            separate,
+            profile.of_the_whole_model() if whole and profile else profile,
+            joined=whole or (family.joined and level != SUBLAYER),
+            defaults=family and family.defaults_for(self.model, shape),
+            recorder=recorder,
+            group=guider.model_options.get("transformer_options", {}).get(GROUP, lambda: None)(),
+        )
 
     def tell_of_profile(self, sampler: Any) -> None:
         """Note which profile this run uses, if it has one, and what was different when it was made."""

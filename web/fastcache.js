@@ -27,6 +27,8 @@ const NODES_2 = "Comfy.VueNodes.Enabled";
 const MIDDLE = 1; // as `button` of a pointer's event
 const MIDDLE_HELD = 4; // in its `buttons`
 const REMEMBERED = 16; // of the last runs, to find the one of a workflow that was just loaded
+/** Id of a graph that was cleared and not loaded since; newer frontends give it one of its own when it is loaded. */
+const NO_ID = "00000000-0000-0000-0000-000000000000";
 
 /** The map of every preview node. @type {WeakMap<object, SkipMap>} */
 const maps = new WeakMap();
@@ -87,7 +89,10 @@ app.registerExtension({
   }),
   /** Outputs that did not come from a run: a job opened from the history, a workflow tab shown again. */
   onNodeOutputsUpdated: guarded((/** @type {Record<string, any>} */ outputs) => {
-    for (const [locator, output] of Object.entries(outputs)) showOutput(nodeByLocator(root(), locator), output);
+    for (const [locator, output] of Object.entries(outputs)) {
+      const named = output?.fastcache_workflow?.[0] !== NO_ID;
+      showOutput(nodeByLocator(root(), locator), named ? output : ranIn(root().id, output));
+    }
   }),
   afterConfigureGraph: guarded(() => {
     live.resume(root().id);

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # The node may lie in a subgraph, which is then the only one.
 ALL = "[app.graph, ...app.graph.subgraphs.values()].flatMap((graph) => graph.nodes)"
 NODE = f'{ALL}.find((node) => node.comfyClass === "FastCacheCompare")'
+NO_ID = "00000000-0000-0000-0000-000000000000"  # of a graph that was cleared
 ELEMENT = f"() => {NODE}.widgets.find((widget) => widget.type === 'fastcache_text').element"
 # Three pairs of flat images, one of them differing in one channel only.
 GRAPH = """() => {
@@ -164,7 +165,10 @@ def test_text_that_came_while_its_workflow_was_not_in_view_is_shown_there(compar
 
 @on_each_frontend
 def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
-    """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file."""
+    """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file.
+
+    A graph that had been cleared has no id when it is queued, and one of its own once it is loaded from the history.
+    """
     queue(compare)
     server.post("/history", {"clear": True})  # else the node would ask for it by itself
     graph, outputs = compare.evaluate("() => JSON.parse(JSON.stringify([app.graph.serialize(), app.nodeOutputs]))")
@@ -172,7 +176,13 @@ def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     compare.wait_for_function(READY)
     compare.evaluate("(graph) => app.loadGraphData(graph)", graph)
     assert shown(compare) == "Run the workflow to compare the images."
-    compare.evaluate("(outputs) => { app.nodeOutputs = outputs; }", outputs)
+    hand_out = """([outputs, id]) => {
+        for (const output of Object.values(outputs)) output.fastcache_workflow = [id];
+        app.nodeOutputs = outputs;
+    }"""
+    compare.evaluate(hand_out, [outputs, "of another workflow"])
+    assert shown(compare) == "Run the workflow to compare the images."
+    compare.evaluate(hand_out, [outputs, NO_ID])
     assert shown(compare).startswith("3 pairs")
 
 

@@ -19,7 +19,6 @@ UNSEEN = ("magenta coat", "cyan sneaker", "orange bag", "white boot", "cyan dres
 SEEDS = (901, 902, 903, 904)
 RUNS, STEPS = 16, 20
 SECONDS = 180
-pytestmark = pytest.mark.alone
 
 
 def sampled(server, fastcache=None, load=None, block_cache=None, **sampler):
