@@ -157,15 +157,21 @@ function addText(node, { empty, height, size }) {
   text.tabIndex = 0; // what is selected is copied while it has the focus; keys scroll it
   texts.set(node, text);
   text.addEventListener("copy", guarded(keepCopy));
+  text.addEventListener("blur", guarded(deselect));
   const options = { serialize: false, getMinHeight: () => height, getMaxHeight: () => height };
   addElement(node, "text", "fastcache_text", text, options, size);
 }
 
-/** What is selected of a text is copied as it is; the frontend would copy the selected nodes, which it is to do again
- * once the text has lost the focus: a click on the graph leaves the text selected. @param {any} event */
+/** What is selected of a text is copied as it is; the frontend would copy the selected nodes. @param {any} event */
 function keepCopy(event) {
-  const focused = document.activeElement === event.currentTarget;
-  if (focused && document.getSelection()?.isCollapsed === false) event.stopPropagation();
+  if (document.getSelection()?.isCollapsed === false) event.stopPropagation();
+}
+
+/** A click on the graph would leave the text selected, and newer frontends neither copy nor paste nodes while any text
+ * is. Another window that gets the focus changes nothing. @param {any} event */
+function deselect(event) {
+  const selection = document.getSelection();
+  if (document.hasFocus() && event.currentTarget.contains(selection?.anchorNode)) selection?.removeAllRanges();
 }
 
 /**

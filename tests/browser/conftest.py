@@ -28,7 +28,19 @@ SETTINGS = {
 on_each_frontend = pytest.mark.parametrize(
     ("frontend", "nodes"), [("pinned", "classic"), ("recent", "nodes2")], indirect=True
 )
-READY = "() => window.app?.vueAppReady && window.app.graph && window.app.extensionManager?.setting"
+# Also its first workflow is open, which would take the place of a graph that is loaded before.
+READY = "() => window.app?.vueAppReady && window.app.extensionManager?.workflow?.activeWorkflow"
+
+
+SEEN = """(element) => {
+    const box = element?.getBoundingClientRect();
+    return box?.width > 0 && box.height > 0;
+}"""
+
+
+def wait_until_seen(page: Page, element: str) -> None:
+    """Until the element that this function of the page returns is shown; the frontend may move it about before."""
+    page.wait_for_function(f"() => ({SEEN})(({element})())")
 
 
 def named_by(variable: str, what: str) -> str:

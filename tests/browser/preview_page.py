@@ -14,6 +14,7 @@ import numpy as np
 from playwright.sync_api import ElementHandle, Page
 
 from hosting.comfy_server import raise_failure
+from tests.browser.conftest import wait_until_seen
 from tests.unit.test_rendering import rendering
 
 if TYPE_CHECKING:
@@ -83,12 +84,12 @@ class PreviewPage:
         self.page.evaluate("(graph) => app.loadGraphData(graph)", json.loads(workflow.read_text(encoding="utf-8")))
         self.page.wait_for_function(f"() => {PREVIEW_NODE}")
         self.page.evaluate(CENTRE)
-        self.element.wait_for_element_state("visible")
+        wait_until_seen(self.page, ELEMENT)
 
     def mount(self, width: int = 460, height: int = 640) -> None:
         """Put a map of our own into an empty graph, as `window.map`."""
         self.page.evaluate(MOUNT, [self.web_folder, width, height])
-        self.element.wait_for_element_state("visible")
+        wait_until_seen(self.page, ELEMENT)
 
     def call(self, method: str, *values: Any) -> None:
         """Call a method of the map that was mounted."""

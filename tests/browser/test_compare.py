@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import READY, ROOT, on_each_frontend
+from tests.browser.conftest import READY, ROOT, on_each_frontend, wait_until_seen
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -44,7 +44,7 @@ GRAPH = """() => {
 def compare(page: Page) -> Page:
     """A page with the node and two batches of images."""
     page.evaluate(GRAPH)
-    page.evaluate_handle(ELEMENT).as_element().wait_for_element_state("visible")
+    wait_until_seen(page, ELEMENT)
     return page
 
 
@@ -79,7 +79,7 @@ def test_result_taken_over_from_another_workflow_is_shown(compare: Page) -> None
     queue(compare)
     compare.evaluate(GRAPH)
     compare.evaluate("() => { app.graph.id = crypto.randomUUID(); }")
-    compare.evaluate_handle(ELEMENT).as_element().wait_for_element_state("visible")
+    wait_until_seen(compare, ELEMENT)
     assert shown(compare) == "Run the workflow to compare the images."
     queue(compare)
 

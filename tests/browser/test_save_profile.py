@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import Page
 
 from fastcache_core.profile import Profile
-from tests.browser.conftest import READY
+from tests.browser.conftest import READY, wait_until_seen
 
 if TYPE_CHECKING:
     from hosting.comfy_server import ComfyServer
@@ -38,8 +38,8 @@ def test_node_shows_where_the_profile_is(page: Page, server: ComfyServer, nodes:
     folder.mkdir(parents=True, exist_ok=True)
     Profile("hunyuan_video", 128, ["double 0"]).save(folder / "shown.safetensors")
     page.evaluate(GRAPH, f"browser/{nodes}")
+    wait_until_seen(page, ELEMENT)
     text = page.evaluate_handle(ELEMENT).as_element()
-    text.wait_for_element_state("visible")
     assert text.text_content() == "Run the workflow to save the profile."
     page.evaluate("() => app.queuePrompt(0)")
     page.wait_for_function("(text) => text.dataset.state === 'text'", arg=text)
