@@ -30,8 +30,6 @@ on_each_frontend = pytest.mark.parametrize(
 )
 # Also its first workflow is open, which would take the place of a graph that is loaded before.
 READY = "() => window.app?.vueAppReady && window.app.extensionManager?.workflow?.activeWorkflow"
-
-
 SEEN = """(element) => {
     const box = element?.getBoundingClientRect();
     return box?.width > 0 && box.height > 0;

@@ -163,6 +163,13 @@ def test_text_that_came_while_its_workflow_was_not_in_view_is_shown_there(compar
     compare.wait_for_function(f"() => ({ELEMENT})().textContent === 'came meanwhile'")
 
 
+# Outputs of a graph with this id, whose text is the id.
+HAND_OUT = """([outputs, id]) => {
+    for (const output of Object.values(outputs)) Object.assign(output, { fastcache_workflow: [id], text: [id] });
+    app.nodeOutputs = outputs;
+}"""
+
+
 @on_each_frontend
 def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     """Opening a job from the history loads its workflow, then hands out its outputs; the text is not in the file.
@@ -176,14 +183,12 @@ def test_history_fills_the_text(compare: Page, server: ComfyServer) -> None:
     compare.wait_for_function(READY)
     compare.evaluate("(graph) => app.loadGraphData(graph)", graph)
     assert shown(compare) == "Run the workflow to compare the images."
-    hand_out = """([outputs, id]) => {
-        for (const output of Object.values(outputs)) output.fastcache_workflow = [id];
-        app.nodeOutputs = outputs;
-    }"""
-    compare.evaluate(hand_out, [outputs, "of another workflow"])
-    assert shown(compare) == "Run the workflow to compare the images."
-    compare.evaluate(hand_out, [outputs, NO_ID])
+    compare.evaluate("(outputs) => { app.nodeOutputs = outputs; }", outputs)
     assert shown(compare).startswith("3 pairs")
+    compare.evaluate(HAND_OUT, [outputs, "of another workflow"])
+    assert shown(compare).startswith("3 pairs")
+    compare.evaluate(HAND_OUT, [outputs, NO_ID])
+    assert shown(compare) == NO_ID
 
 
 @pytest.mark.parametrize("nodes", ["classic"], indirect=True)

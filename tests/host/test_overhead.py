@@ -18,18 +18,23 @@ STEPS = 20
 pytestmark = pytest.mark.alone
 
 
+def seconds_and_report(server: ComfyServer, graph: Graph, seed: int) -> tuple[float, dict | None]:
+    """Seconds of the sampler's node, and what FastCache reports, if it is in the graph."""
+    graph["sample"]["inputs"]["seed"] = seed
+    graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix="speed")
+    prompt = server.queue(graph)
+    told = server.wait(prompt)["outputs"].get("preview", {}).get("fastcache_report", [None])
+    return server.node_seconds(prompt, "sample"), told[0]
+
+
 def run(server, family: str, seed: int, fastcache: dict | None) -> tuple[float, float]:
     """Seconds of the sampler's node, and the share of the run that the engine says it took itself."""
-    graph = toy_graph(family, fastcache, steps=10)
-    graph["sample"]["inputs"]["seed"] = seed
-    graph["keep"] = {"class_type": "SaveLatent", "inputs": {"samples": ["sample", 0], "filename_prefix": "overhead"}}
-    prompt = server.queue(graph)
-    report = server.wait(prompt)["outputs"].get("preview", {}).get("fastcache_report")
+    seconds, report = seconds_and_report(server, toy_graph(family, fastcache, steps=10), seed)
     assert (report is None) == (fastcache is None)
     if report is None:
-        return server.node_seconds(prompt, "sample"), 0.0
-    assert report[0]["computed_fraction"] == 1 and len(report[0]["computed"]) == 10
-    return server.node_seconds(prompt, "sample"), report[0]["seconds"]["overhead"] / report[0]["seconds"]["total"]
+        return seconds, 0.0
+    assert report["computed_fraction"] == 1 and len(report["computed"]) == 10
+    return seconds, report["seconds"]["overhead"] / report["seconds"]["total"]
 
 
 @pytest.mark.parametrize("family", ["flux_wide", "lumina_wide"])  # by patches, and by forward
@@ -57,15 +62,6 @@ def followed(server: ComfyServer, work: float) -> Graph:
     graph["profile"] = node("FastCacheLoadProfile", name=name)
     graph["fastcache"]["inputs"]["profile"] = ["profile", 0]
     return graph
-
-
-def seconds_and_report(server: ComfyServer, graph: Graph, seed: int) -> tuple[float, dict | None]:
-    """Seconds of the sampler's node."""
-    graph["sample"]["inputs"]["seed"] = seed
-    graph["keep"] = node("SaveLatent", samples=["sample", 0], filename_prefix="speed")
-    prompt = server.queue(graph)
-    told = server.wait(prompt)["outputs"].get("preview", {}).get("fastcache_report", [None])
-    return server.node_seconds(prompt, "sample"), told[0]
 
 
 @pytest.mark.parametrize("work", [0.5, 0.35])
