@@ -27,7 +27,11 @@ from .rows import UNCACHED
 from .store import Store, StoreError
 from .workloads import WORKLOADS
 
-OVERHEAD = "--device cuda|cpu measures models of real sizes with random weights instead; add --help for its options."
+SAMPLERS = "--samplers"  # another benchmark, with options of its own (samplers.py)
+OVERHEAD = (
+    "--device cuda|cpu measures models of real sizes with random weights instead; add --help for its options. "
+    "--samplers compares every kind of sampler and schedule with plain steps of the same."
+)
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 
 
@@ -145,6 +149,10 @@ def main() -> int:
         from .overhead import main as measure_overhead  # which runs ComfyUI in this process
 
         return measure_overhead(given)
+    if SAMPLERS in given:
+        from .samplers import main as measure_samplers  # in this process as well
+
+        return measure_samplers([argument for argument in given if argument != SAMPLERS])
     try:
         bench(arguments(given))
     except (ComfyError, StoreError, document.DocumentError, ValueError) as error:

@@ -42,7 +42,8 @@ class BlockCall:
     the whole `sequence`, the image's `stream`, or `others`, as calls after these do. seen: of the image tokens, [rows,
     tokens, width], what decisions look at, None for the streams. work: floating-point operations per token, times width
     squared and times width and the sequence's length; a whole block's are projections, an MLP of ratio 4 and attention.
-    more: how many blocks after this one the same call runs.
+    more: how many blocks after this one the same call runs. parts: widths of what a token is made of where that is
+    several things, such as a video and its sound; each counts by itself.
     """
 
     index: int
@@ -55,6 +56,7 @@ class BlockCall:
     seen: Tensor | None = None
     work: tuple[int, int] = (24, 4)
     more: int = 0
+    parts: tuple[int, ...] = ()
 
     @functools.cached_property
     def no_tokens(self) -> str | None:
@@ -100,4 +102,7 @@ class Watch:
         """A boolean on the device: whether something was added in between. None when there is nothing to compare."""
         left, self._left = self._left, None
         known = left is not None and call.index == self._index + 1
-        return (left != self._numbers(call, call.streams)).any() if known else None
+        if not known:
+            return None
+        now = self._numbers(call, call.streams)
+        return ((left != now) & ~(left.isnan() & now.isnan())).any()

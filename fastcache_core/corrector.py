@@ -1,41 +1,49 @@
-"""What skipping did to the picture, paid back once it is known.
+"""What skipping did to the picture, paid back once it is known, to any sampler that is linear.
 
-A sampler moves along the derivative d = (x - denoised) / sigma. Where an evaluation is predicted, d is extrapolated
-from those computed before it; when the next one is computed, d lies between computed ones, and interpolation is far
-closer: for d quadratic in sigma it is exact. What interpolation says the predicted steps should have added,
+Where an evaluation is predicted, the sampler is told T_j. When the next one is computed, interpolation between computed
+ones tells far better what it should have been told, D~_j; e_j = D~_j - T_j is what was missing. The sampler's own
+response (response.py) says what that did to its latents,
 
-    E = sum over predicted steps j of (sigma_j+1 - sigma_j) (interpolated d_j - predicted d_j),
+    shift_i+1 = sum of states[n] shift_i-n + sum of answers[m] e_i-m,
 
-is then added to the step that is computed: d + E / (sigma_i+1 - sigma_i), so that the sampler arrives where it would
-have arrived. This is the corrector of a predictor-corrector pair, as UniPC's (arXiv 2302.04867) and FoCa's (arXiv
-2508.16211), put into the model's output, since samplers are not ours to change. Predictions that were right get E = 0.
+and the evaluation that is computed is told so much more that the next latent is where it would have been:
 
-It applies to samplers that go from one sigma of the schedule to the next along d, as Euler's, or along the mean of both
-ends' d, as Heun's, where each counts half. Which it is, is watched; with others, which evaluate other sigmas or add
-noise, nothing is corrected.
+    T_i = D_i + shift_i+1 / answers[0].
+
+At latents that are off, the model says something else than it would have said: D~_i = D_i + shift_i / (signal + noise),
+if its velocity is the same there (path.py). e_i = D~_i - T_i stays in the memory of a multistep sampler, enters the
+next sum and dies away. With Euler's method it is the corrector of a predictor-corrector pair, as UniPC's (arXiv
+2302.04867) and FoCa's (arXiv 2508.16211), put into the model's output, since samplers are not ours to change.
+Predictions that were right get nothing.
+
+What is interpolated is what is carried forward: the velocity along the noise path (path.py), or, where the sampler adds
+noise of which the velocity is a part, the denoised image itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .path import NoisePath
+from .response import MEMORY, Response, Step
 from .signals import TINY
 
 ANCHORS = 3  # of the interpolation, which is quadratic then
-AT_SIGMA = 1e-3  # relative distance from a sigma of the schedule within which an evaluation is at it
-ASTRAY = 0.25  # of the way that d tells: a place in the picture that moved otherwise by more did not follow it
-LOST = 1.0  # of that way: a place that moved otherwise by more was put elsewhere, as masks do, and is owed nothing
-FOLLOWING = 0.25  # of all places, at least, follow d; inpainting holds some
-TRIED = 2  # first steps that some sample has to follow; the first noise that LCM adds may be the one that x began as
+AT_SIGMA = 1e-3  # relative distance from a sigma within which an evaluation is at it
+SAME_PLACE = 1e-4  # computed evaluations closer than this are one
+ASTRAY = 0.25  # of the way that was foretold: a place in the picture that moved otherwise by more did not follow it
+LOST = 1.0  # of that way: a place that moved otherwise by more was put elsewhere, as masks do, and gets nothing
+NOISE = 4.0  # standard deviations of the sampler's noise that a place may be away from where it was foretold
+FOLLOWING = 0.25  # of all places, at least, go where they were foretold; inpainting holds some
+LEAST_WEIGHT = 1e-6  # of an answer in the next latent, below which nothing can be paid by it
 
 
 def lagrange(at: float, nodes: Sequence[float]) -> list[float]:
-    """Weights [nodes] of the polynomial through values at these sigmas, evaluated at another."""
+    """Weights [nodes] of the polynomial through values at these places, evaluated at another."""
     weights = []
     for k, node in enumerate(nodes):
         weight = 1.0
@@ -45,158 +53,193 @@ def lagrange(at: float, nodes: Sequence[float]) -> list[float]:
     return weights
 
 
-class Visit(NamedTuple):
-    """An evaluation that a sampler makes.
+class Anchor(NamedTuple):
+    """What was computed at a place: the velocity, or the denoised image."""
 
-    step: of the sampler, in sigma. halved: it goes along the mean of two d's, of which this is one; second: the other
-    came before.
-    """
-
-    sigma: float
-    step: float
-    halved: bool = False
-    second: bool = False
-
-    @property
-    def weight(self) -> float:
-        """By how much this d moves the latent in the end."""
-        return self.step / 2 if self.halved else self.step
+    place: float
+    value: Tensor
 
 
-def once(sigmas: Sequence[float]) -> list[Visit]:
-    """Euler's evaluations, those of multistep samplers too."""
-    return [Visit(here, following - here) for here, following in pairwise(sigmas)]
+class Skipped(NamedTuple):
+    """An evaluation that was predicted. factor: of the denoised image in what is interpolated."""
+
+    index: int
+    place: float
+    value: Tensor
+    factor: float
 
 
-def at_both_ends(sigmas: Sequence[float]) -> list[Visit]:
-    """Heun's evaluations; where a step leads to zero, it is Euler's."""
-    visits = []
-    for here, following in pairwise(sigmas):
-        step, halved = following - here, following > 0
-        visits += [Visit(here, step, halved), *[Visit(following, step, True, True)] * halved]
-    return visits
-
-
-WALKS = once, at_both_ends  # that are corrected
+def precise(x: Tensor) -> Tensor:
+    """In float32, or in float64 where a sampler works in that."""
+    return x if x.dtype is torch.float64 else x.float()
 
 
 class Corrector:
-    """Of one run. sigmas: the sampler's schedule with the last one, where its last step leads.
+    """Of one run. response: how the sampler answers. velocity: whether the velocity is what is interpolated, or else
+    the denoised image. Tensors are latents, [samples, channels, ...], kept in float32 unless they are more precise."""
 
-    Tensors are latents, [samples, channels, ...].
-    """
-
-    def __init__(self, sigmas: Sequence[float]):
-        self.off: str | None = None  # why this sampler's steps are not corrected
+    def __init__(self, response: Response, path: NoisePath, velocity: bool = True):
+        self.off: str | None = None  # why this sampler is not corrected
+        self.response, self.path, self.velocity = response, path, velocity
         self._index = 0
-        self._walks = [walk(sigmas) for walk in WALKS]  # that the sampler may be on, as far as is known
-        self._corrected: list[Tensor] = []  # whether any sample was, each time that something was owed
-        self._anchors: list[tuple[float, Tensor]] = []  # the newest first
-        self._skipped: list[Visit] = []  # what was predicted since
-        self._moved: Tensor | None = None  # by what was predicted since
-        self._told: list[tuple[Tensor, Tensor]] = []  # x and d of the evaluations before that are of one step
-        # [samples, 1, ...]: whether the sampler followed d there since the last anchor
-        self._followed: Tensor | None = None
+        self._paid: list[Tensor] = []  # whether any sample got anything, each time that something was to be paid
+        self._anchors: list[Anchor] = []  # the newest first
+        self._skipped: list[Skipped] = []  # since then
+        # Of the evaluations so far: what was missing, and of the latents at them: by how much they are off. None: zero.
+        self._missing: dict[int, Tensor | None] = {}
+        self._shifts: dict[int, Tensor | None] = {}
+        self._states: dict[int, Tensor] = {}  # latents, and what the sampler was told
+        self._told: dict[int, Tensor] = {}
+        self._followed: Tensor | None = None  # [samples, 1, ...]: whether a place went where it was foretold lately
         self._guidance: Hashable = None
 
     @property
     def nbytes(self) -> int:
-        kept = (*(d for _, d in self._anchors), self._moved, *(t for told in self._told for t in told))
-        # What the sampler was told is the newest anchor where nothing was owed.
-        return sum({id(t): t.nbytes for t in kept if t is not None}.values())
+        parts = (self._missing, self._shifts, self._states, self._told)
+        kept = [*(t for part in parts for t in part.values()), *(a.value for a in (*self._anchors, *self._skipped))]
+        return sum({t.data_ptr(): t.nbytes for t in kept if t is not None}.values())
 
     @property
     def corrections(self) -> int:
         """How many evaluations were corrected; this waits for the device."""
-        return int(torch.stack(self._corrected).sum()) if self._corrected else 0
-
-    def free(self) -> None:
-        self._anchors, self._skipped, self._moved, self._told, self._followed = [], [], None, [], None
-
-    @property
-    def ending(self) -> int:
-        """How many of the schedule's last sigmas to compute.
-
-        What comes just before the last evaluation could not be corrected well there, as little is known of it then; the
-        last sigma alone is two evaluations where each is visited twice.
-        """
-        return 1 if self.off is not None or any(visit.second for visit in self._walks[0]) else 2
-
-    def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool, guidance: Hashable = None) -> Tensor:
-        """The denoised image that the sampler is to be given at x; predicted: whether blocks were skipped for it.
-
-        guidance: what d is made of; where that is something else, d jumps, and what was known says nothing any more.
-        """
-        index, self._index = self._index, self._index + 1
-        if self.off is None:
-            self._walks = [walk for walk in self._walks if is_at(walk, index, sigma)]
-            if not self._walks:
-                self.switch_off(
-                    "the sampler evaluates its schedule's sigmas neither once each nor as both ends of a step"
-                )
-        if self.off is not None or index + 1 >= len(self._walks[0]):  # what is after the last step is not ours
-            return denoised
-        if any(before.shape != x.shape for before, _ in self._told):
-            self.free()
-        self._watch(x, index)
-        if index <= TRIED and not self._followed_by_any():
-            self.switch_off("the sampler does not go where d leads")
-            return denoised
-        if guidance != self._guidance:
-            self._guidance, self._anchors, self._skipped, self._moved = guidance, [], [], None
-        visit, d = self._walks[0][index], (x - denoised) / sigma
-        told = d
-        if predicted:
-            self._walks = self._walks[:1]  # how far it leads has to be settled
-            self._skipped.append(visit)
-            self._moved = visit.weight * d if self._moved is None else self._moved.add_(d, alpha=visit.weight)
-        else:
-            others = [anchor for anchor in self._anchors if anchor[0] != visit.sigma]
-            self._anchors = [(visit.sigma, d), *others][:ANCHORS]
-            if self._skipped and len(self._anchors) > 1:
-                told = d + self._owed() / visit.weight
-                self._corrected.append(self._followed.any())
-            self._skipped, self._moved = [], None
-        several = any(walk[index].second for walk in self._walks)
-        self._told = [*self._told, (x, told)][-2 if several else -1 :]
-        return denoised if told is d else torch.where(self._followed, x - sigma * told, denoised)
+        return int(torch.stack(self._paid).sum()) if self._paid else 0
 
     def switch_off(self, why: str) -> None:
         """Correct nothing from now on."""
         self.off = self.off or why
-        self.free()
+        self.let_go()
 
-    def _watch(self, x: Tensor, index: int) -> None:
-        """See whether x is where what was told led."""
-        before = self._walks[0][index - 1]
-        if len(self._told) < 1 + before.second:
+    def let_go(self) -> None:
+        """Forget what is kept, as when nothing was predicted yet."""
+        for kept in (self._missing, self._shifts, self._states, self._told, self._anchors, self._skipped):
+            kept.clear()
+        self._followed = None
+
+    def correct(self, x: Tensor, sigma: float, denoised: Tensor, predicted: bool, guidance: Hashable = None) -> Tensor:
+        """What the sampler is to be told at x; predicted: whether the model was skipped for it.
+
+        guidance: what the denoised image is made of; where that is something else, it jumps, and what was known says
+        nothing any more.
+        """
+        index, self._index = self._index, self._index + 1
+        if self.off is None and not self._expected(index, sigma):
+            self.switch_off("the sampler evaluates elsewhere than when it was asked")
+        if self.off is not None or not 0 < self.path.fraction(sigma) < float("inf"):
+            return denoised
+        if any(state.shape != x.shape for state in self._states.values()):
+            self.let_go()
+        self._states[index] = state = precise(x)
+        self._watch(state, index, x.dtype)
+        if guidance != self._guidance:
+            self._guidance = guidance
+            self._anchors, self._skipped = [], []
+            self._missing, self._shifts = {}, {}
+        value, factor = self._value(state, sigma, precise(denoised))
+        place = self.path.place(sigma)
+        if predicted:
+            self._skipped.append(Skipped(index, place, value, factor))
+            self._settle(index, self._drift(index))
+            told = denoised
+        else:
+            others = [anchor for anchor in self._anchors if abs(anchor.place - place) > SAME_PLACE]
+            self._anchors = [Anchor(place, value), *others][:ANCHORS]
+            self._look_back()
+            told = self._pay(index, denoised)
+        self._told[index] = precise(told)
+        self._tidy(index)
+        return told
+
+    def _expected(self, index: int, sigma: float) -> bool:
+        """Whether this is where the sampler said that it evaluates next."""
+        known = self.response.sigmas
+        return index < len(known) and abs(sigma - known[index]) <= AT_SIGMA * abs(known[index])
+
+    def _value(self, x: Tensor, sigma: float, denoised: Tensor) -> tuple[Tensor, float]:
+        """What is interpolated, and by what a change of it changes the denoised image."""
+        if not self.velocity:
+            return denoised, 1.0
+        t = self.path.fraction(sigma)
+        return (x / self.path.whole(sigma) - denoised) / t, -t
+
+    def _follows(self, step: Step, index: int, kept: dict[int, Tensor | None], given: dict[int, Tensor | None]):
+        """What a step makes of states and answers of the evaluations up to this one; None where all are zero."""
+        terms = [(factor, kept.get(index - n)) for n, factor in enumerate(step.states)]
+        terms += [(factor, given.get(index - m)) for m, factor in enumerate(step.answers)]
+        terms = [(factor, term) for factor, term in terms if term is not None and factor]
+        if not terms:
+            return None
+        total = terms[0][1] * terms[0][0]
+        for factor, term in terms[1:]:
+            total.add_(term, alpha=factor)
+        return total
+
+    def _settle(self, index: int, missing: Tensor | None) -> None:
+        """So much was missing at an evaluation: by how much is the latent off that follows it?"""
+        self._missing[index] = missing
+        self._shifts[index + 1] = self._follows(self.response.steps[index], index, self._shifts, self._missing)
+
+    def _drift(self, index: int) -> Tensor | None:
+        """By how much the denoised image is off because the latent is; none where nothing is, or where it is the image
+        itself that is carried. At the right latent, the model would have said the same velocity."""
+        shift = self._shifts.get(index)
+        return None if shift is None or not self.velocity else shift / self.path.whole(self.response.sigmas[index])
+
+    def _look_back(self) -> None:
+        """What the predicted evaluations since the last computed one should have been told."""
+        skipped, self._skipped = self._skipped, []
+        nodes = [anchor.place for anchor in self._anchors]
+        for index, place, value, factor in skipped:
+            missing = self._drift(index)
+            if len(nodes) > 1:
+                wrong = -factor * value
+                for weight, anchor in zip(lagrange(place, nodes), self._anchors, strict=True):
+                    wrong.add_(anchor.value, alpha=weight * factor)
+                missing = wrong if missing is None else missing + wrong
+                if self._followed is not None:
+                    missing = torch.where(self._followed, missing, 0.0)
+            self._settle(index, missing)
+
+    def _pay(self, index: int, denoised: Tensor) -> Tensor:
+        """Tell what puts the next latent where it would have been."""
+        step, missing = self.response.steps[index], self._drift(index)
+        self._settle(index, missing)
+        off = self._shifts[index + 1]
+        if off is None or abs(step.answers[0]) < LEAST_WEIGHT:
+            return denoised
+        more = off / step.answers[0]
+        if self._followed is not None:
+            more = torch.where(self._followed, more, 0.0)
+        self._paid.append((more != 0).any())
+        self._missing[index] = -more if missing is None else missing - more
+        self._shifts[index + 1] = None
+        return (precise(denoised) + more).to(denoised.dtype)
+
+    def _watch(self, x: Tensor, index: int, dtype: torch.dtype) -> None:
+        """See whether the sampler went where what it was told leads, place by place."""
+        if index == 0:
             return
-        began, d = self._told[0] if before.second else self._told[-1]
-        way = before.step * ((d + self._told[1][1]) / 2 if before.second else d)
-        astray = torch.linalg.vector_norm((x - began - way).float(), dim=1, keepdim=True)
-        far = torch.linalg.vector_norm(way.float(), dim=1, keepdim=True) + TINY
-        close = (astray <= ASTRAY * far).float().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
-        following = (close >= FOLLOWING) & (astray <= LOST * far)
+        step = self.response.steps[index - 1]
+        known = all(index - 1 - n in self._states for n in range(len(step.states)))
+        foretold = None
+        if known and all(index - 1 - m in self._told for m in range(len(step.answers))):
+            foretold = self._follows(step, index - 1, self._states, self._told)
+        if foretold is None:
+            return
+        way = torch.linalg.vector_norm(foretold - self._states[index - 1], dim=1, keepdim=True)
+        astray = torch.linalg.vector_norm(x - foretold, dim=1, keepdim=True)
+        rounding = 4 * torch.finfo(dtype).eps * torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        allowed = rounding + (NOISE * step.noise * x.shape[1] ** 0.5 + TINY)
+        close = (astray <= ASTRAY * way + allowed).float().mean(dim=tuple(range(1, x.ndim)), keepdim=True)
+        following = (close >= FOLLOWING) & (astray <= LOST * way + allowed)
         first = not self._skipped or self._followed is None
         self._followed = following if first else self._followed & following
 
-    def _followed_by_any(self) -> bool:
-        """Whether the sampler went along d in any sample, as far as it is known; this waits for the device."""
-        return self._followed is None or bool(self._followed.any())
-
-    def _owed(self) -> Tensor:
-        """E; nothing where steps went elsewhere."""
-        nodes = [at for at, _ in self._anchors]
-        owed = -self._moved
-        for visit in self._skipped:
-            for weight, (_, d) in zip(lagrange(visit.sigma, nodes), self._anchors, strict=True):
-                owed.add_(d, alpha=weight * visit.weight)
-        return torch.where(self._followed, owed, 0.0)
-
-
-def is_at(walk: Sequence[Visit], index: int, sigma: float) -> bool:
-    """Whether this evaluation is the one that its place in the walk says, of a step that falls."""
-    if index >= len(walk):
-        return False
-    here, step, *_ = walk[index]
-    return abs(sigma - here) <= AT_SIGMA * here and step < 0 < here
+    def _tidy(self, index: int) -> None:
+        """Let go of what no later step looks back to."""
+        oldest = min([index + 1, *(skipped.index for skipped in self._skipped)]) - MEMORY - 1
+        for kept in (self._missing, self._shifts):
+            for old in [key for key in kept if key < oldest]:
+                del kept[old]
+        for kept in (self._states, self._told):
+            for old in [key for key in kept if key < index - MEMORY]:
+                del kept[old]

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .config import BlockCacheConfig, FastCacheConfig, TokenSelectorConfig
 from .curves import Curves
+from .path import AlongSigma, NoisePath
 from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
 from .predictors import REUSE, Forecast, Offset
 from .ranks import Alone
@@ -29,6 +30,7 @@ from .state import Lead, SiteRecord, Step, TokenAnchors
 from .thresholds import along_schedule, parse_thresholds, thresholds_of
 from .tokens import active_indices, choose_active
 
+ROW_OF_MULTISTEP = 2  # evaluations that are predicted in a row, at most, with a multistep sampler
 FARTHEST_ALIGNED = 1.5  # times the way between two anchors that DiCache goes from the earlier one
 Settings = TypeVar("Settings", BlockCacheConfig, TokenSelectorConfig)
 
@@ -114,10 +116,14 @@ class Realised(NamedTuple):
 
 @dataclass
 class Evaluation:
-    """One call of the denoiser for one sigma; sigma is a tensor until it is read with the first measurements."""
+    """One call of the denoiser for one sigma; sigma is a tensor until it is read with the first measurements.
+
+    forced: why everything is to be computed, as the host knows, or None.
+    """
 
     index: int
     sigma: float | Tensor
+    forced: str | None = None
     decisions: dict[Hashable, Decision] = field(default_factory=dict)
 
 
@@ -161,14 +167,19 @@ class Decider:
 
     def __init__(self, config: FastCacheConfig, cut: Cut, blocks: Sequence[str], sigmas: Sequence[float],
                  sigma_window: tuple[float, float], mask: Schedule | None = None,
-                 curves: Curves | None = None, ranks: Alone | None = None):  # fmt: skip
+                 curves: Curves | None = None, ranks: Alone | None = None,
+                 path: NoisePath | None = None):  # fmt: skip
         self.config, self.cut, self.sigma_window, self.curves = config, cut, sigma_window, curves
-        self.ranks = ranks or Alone()
+        self.ranks, self.path = ranks or Alone(), path or AlongSigma()
         ranges = parse_thresholds(config.block_cache.block_thresholds)
         self.thresholds, self.problems = thresholds_of(blocks, ranges)
         self.selecting = config.token_selector.highest_threshold > 0
-        self.schedule = list(sigmas[:-1])  # the last sigma is where the last step leads
-        self.ending = 1  # so many of the last steps are always computed
+        *self.schedule, self.last_sigma = sigmas if sigmas else (0.0,)  # where the last step leads
+        while len(self.schedule) > 1 and self.schedule[-1] == 0 < self.schedule[0]:
+            self.schedule.pop()  # it leads nowhere, and nothing is evaluated without noise
+        self.ending = 1  # so many of the last evaluations are always computed
+        self._known: tuple[float, ...] = ()  # at which sigmas the sampler evaluates, once it was asked
+        self._weights: tuple[float, ...] = ()  # how much each of these evaluations counts in the result, 1 on average
         self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
         if self.plan is not None and self.plan.problem is not None:
             self.problems.append(self.plan.problem)
@@ -185,6 +196,28 @@ class Decider:
     @property
     def nbytes(self) -> int:
         return sum(lead.nbytes for lead in self.leads.values())
+
+    def know_sampler(self, sigmas: Sequence[float], weights: Sequence[float]) -> None:
+        """At which sigmas the sampler evaluates, and how much an error of each of them counts."""
+        self._known, self._weights = tuple(sigmas), tuple(weights)
+
+    def shorten_rows(self) -> None:
+        """Multistep samplers carry forward themselves what they are told: of one prediction after another, each leans
+        on the one before, and long rows cost them more than they save."""
+        settings = self.config.block_cache
+        if settings.rule == "significance" and settings.max_consecutive_skips == BlockCacheConfig.max_consecutive_skips:
+            shorter = dataclasses.replace(settings, max_consecutive_skips=ROW_OF_MULTISTEP)
+            self.config = dataclasses.replace(self.config, block_cache=shorter)
+
+    def weight(self, evaluation: Evaluation) -> float:
+        """How much an error of this evaluation counts in the result, 1 on average; 1 where that is not known."""
+        known = evaluation.index < len(self._weights) and self._is_foretold(evaluation)
+        return self._weights[evaluation.index] if known else 1.0
+
+    def _is_foretold(self, evaluation: Evaluation) -> bool:
+        """Whether the sampler said that it comes to this sigma at this evaluation."""
+        sigma = self._known[evaluation.index]
+        return abs(float(evaluation.sigma) - sigma) <= 1e-3 * abs(sigma)
 
     def block_cache(self, evaluation: Evaluation) -> BlockCacheConfig:
         """The settings that hold at this evaluation, whose sigma was read."""
@@ -263,7 +296,8 @@ class Decider:
         lead.path.append(Step(float(evaluation.sigma), entered.step or 0.0))
         config, facts = self.block_cache(evaluation), self._facts(evaluation, entered.tokens * h.shape[2])
         planned = None if self.plan is None else self.plan.at(evaluation.index, float(evaluation.sigma))
-        known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds)
+        weight = self.weight(evaluation)
+        known = site_facts(lead, self.cut.predictable, entered.step, config.alpha, self.thresholds, weight)
         if entered.distance is not None:
             known = [seen._replace(distance=entered.distance) for seen in known]
         if planned is not None:
@@ -271,7 +305,7 @@ class Decider:
                 seen._replace(planned=any(planned.computed[block] for block in site.blocks))
                 for seen, site in zip(known, self.cut.predictable, strict=True)
             ]
-        forced = guard(facts, config)
+        forced = evaluation.forced or guard(facts, config)
         reasons = reasons_to_compute(facts, known, config) if forced is None else [forced] * len(known)
         sites = {
             site: self._site_decision(
@@ -338,6 +372,11 @@ class Decider:
         if self.measurements:
             self._read({}, self.measurements[0].offset.error.device)
 
+    def let_go(self) -> None:
+        """Forget what decisions rest on, and what was to be read."""
+        self.leads.clear()
+        self.measurements, self.alarms, self.checks = [], [], []
+
     def give_up_tokens(self) -> None:
         """Select none for the rest of the run."""
         self.selecting = False
@@ -348,15 +387,19 @@ class Decider:
         sigma, (high, low) = evaluation.sigma, self.sigma_window
         return Facts(
             index=evaluation.index,
-            ending=self.ending if self._is_ending(sigma) else 0,
+            ending=self.ending if self._is_ending(evaluation) else 0,
             in_window=low <= sigma <= high,
             elements=elements,
             sigma=sigma,
             curves=self.curves,
         )
 
-    def _is_ending(self, sigma: float) -> bool:
-        """Whether this is at one of the last steps; sigmas rise where a picture is turned back into noise."""
+    def _is_ending(self, evaluation: Evaluation) -> bool:
+        """Whether this is one of the last evaluations; sigmas rise where a picture is turned back into noise."""
+        sigma = float(evaluation.sigma)
+        if evaluation.index < len(self._known) and self._is_foretold(evaluation):
+            noisy = [index for index, known in enumerate(self._known) if known > 0]
+            return evaluation.index > noisy[-1] - self.ending if noisy else True
         last = self.schedule[len(self.schedule) - self.ending :]
         rounding = 1e-5  # sigma comes back in float32
         if last and last[-1] > self.schedule[0]:
@@ -442,9 +485,15 @@ def aligned(
 
 
 def site_facts(
-    lead: Lead, sites: Sequence[Site], step: float | None, alpha: float, own_thresholds: Mapping[int, float]
+    lead: Lead,
+    sites: Sequence[Site],
+    step: float | None,
+    alpha: float,
+    own_thresholds: Mapping[int, float],
+    weight: float = 1.0,
 ) -> list[SiteFacts]:
-    """What a rule is told of every site; step: relative change since the evaluation before, which lead knows of."""
+    """What a rule is told of every site; step: relative change since the evaluation before, which lead knows of;
+    weight: how much an error counts at this evaluation."""
     records = [lead.sites.get(site) for site in sites]
     total = sum(record.size for record in records if record is not None) or 1.0
     known = []
@@ -456,6 +505,7 @@ def site_facts(
         change = lead.travelled - record.travelled
         share = record.size / total if len(sites) > 1 else 1.0
         error = record.errors.bound(change, alpha)
+        error = None if error is None else weight * error
         anchor = lead.path[record.left - 1].sigma if record.left else 0.0
         seen = SiteFacts(change, step, error, share, record.skips, own, anchor=anchor, path=lead.path[record.left :])
         known.append(seen._replace(rate=record.rate, longest=record.longest))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-NEARLY_NOISE = 0.95  # part of the first sigma, from which on down pictures take shape
+NEARLY_NOISE = 0.95  # fraction of noise from which on down pictures take shape
 MEGAPIXEL = 4096  # tokens of an image of a million pixels, in most models
 DEEP = 40  # blocks
 
@@ -21,13 +21,14 @@ class Defaults:
     few_steps: int
     measured: str | None = None
 
-    def warmup_at(self, sigmas: Sequence[float]) -> int:
+    def warmup_at(self, fractions: Sequence[float]) -> int:
         """The warm-up of a schedule: one evaluation less where the last of it would still see little but noise.
 
-        So it is where sigmas are shifted and steps are many: nothing bends yet, and a step is short.
+        So it is where sigmas are shifted and steps are many: nothing bends yet, and a step is short. fractions: of
+        noise (path.py), at every step.
         """
         last = self.warmup_evaluations - 1
-        early = 1 < last < len(sigmas) and NEARLY_NOISE * sigmas[0] <= sigmas[last] <= sigmas[0]
+        early = 1 < last < len(fractions) and NEARLY_NOISE <= fractions[last] <= fractions[0]
         return last if early else self.warmup_evaluations
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -33,14 +34,73 @@ from .decisions import Decider, Decision, Entered, Evaluation, Measurement, Site
 from .defaults import Defaults, by_rule
 from .masks import mask_of, what_is_missing
 from .memory import IMAGE, Memory
-from .predictors import Offset
+from .path import AlongSigma, NoisePath
+from .predictors import Offset, bounded
 from .profile import Profile
 from .ranks import ranks_of
 from .report import Report
+from .response import Response, weights
 from .safety import Safety
 from .sites import Cut, Site, level_of, spans
 from .state import Branch, RunState
 from .tokens import gather_tokens, once, scatter_tokens
+
+log = logging.getLogger(__name__)
+MOST_OUT_OF_MEMORY = 3  # times that what is kept is let go of, before a run is given up
+
+
+class OurError(Exception):
+    """Something of ours failed inside of a block's call."""
+
+
+class Computing:
+    """A block's `compute`, watched: what it returned, and whether it was the model that failed."""
+
+    def __init__(self, compute: Callable[[Streams, Attending | None], Streams]):
+        self._compute = compute
+        self.whole: Streams | None = None  # what came out, where all tokens went in
+        self.failed: Exception | None = None
+
+    def __call__(self, streams: Streams, attending: Attending | None) -> Streams:
+        try:
+            out = self._compute(streams, None if attending is None else guarded(attending))
+        except Exception as error:
+            self.failed = error
+            raise
+        if attending is None or attending.rows is None:
+            self.whole = out
+        return out
+
+
+def guarded(attending: Attending) -> Attending:
+    """The same, whose functions raise OurError where they fail."""
+
+    def guard(function: Callable | None) -> Callable | None:
+        def called(*args: object) -> object:
+            try:
+                return function(*args)
+            except Exception as error:
+                raise OurError(str(error)) from error
+
+        return function and called
+
+    return dataclasses.replace(
+        attending, keep=guard(attending.keep), serve=guard(attending.serve), place=guard(attending.place)
+    )
+
+
+def failing_open(method: Callable) -> Callable:
+    """A method of a run that may cost speed but never the picture: what goes wrong in it ends FastCache for the run."""
+
+    @functools.wraps(method)
+    def guard(self: Run, *args: object, **kwargs: object) -> object:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.give_up(error)
+            return None
+
+    return guard
 
 
 class Action(Enum):
@@ -87,7 +147,7 @@ class Run:
     calibration learned. joined: whether a list's image tokens are those that leave the list before it, and the head
     follows the last; else lists are predicted apart. defaults: what stands for settings that are left open. recorder:
     what remembers computed blocks for calibration. group: of the processes that sample this image together, each with
-    a part of its tokens (ranks.py), or None.
+    a part of its tokens (ranks.py), or None. path: where latents lie between picture and noise (path.py).
     """
 
     def __init__(
@@ -105,16 +165,21 @@ class Run:
         defaults: Defaults | None = None,
         recorder: Recorder | PartRecorder | None = None,
         group: dist.ProcessGroup | None = None,
+        path: NoisePath | None = None,
     ):
+        self.path = path = path or AlongSigma()
         defaults = defaults or by_rule(len(blocks), tokens=0)
         mask, curves = mask_of(config.block_cache, profile, blocks), profile and profile.curves
         self.cut = Cut(lists, level_of(config, separate, mask), config.block_cache.probes, joined)
-        self.config = config = config.completed(defaults, sigmas if len(self.cut.predictable) == 1 else ())
+        self.config = config = config.completed(
+            defaults, [path.fraction(sigma) for sigma in sigmas] if len(self.cut.predictable) == 1 else ()
+        )
         self.memory = Memory(config, self.cut, cache_device, profile)
         self.profile = profile
         self.ranks = ranks_of(group)
-        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves, self.ranks)
-        self.corrector = Corrector(sigmas) if config.block_cache.corrector else None
+        self.decider = Decider(config, self.cut, blocks, sigmas, sigma_window, mask, curves, self.ranks, path)
+        self.corrector: Corrector | None = None  # once it is known how the sampler answers
+        self.velocity = True  # whether the velocity is what is predicted of a whole model, or else the denoised image
         self.state = RunState()
         self.report = Report(list(blocks))
         self._open_report(defaults)
@@ -127,6 +192,8 @@ class Run:
         self._some_rest = False  # from when on keys and values are kept
         self._selectable = set[int]()  # blocks that can compute some of their tokens
         self._computing = 0.0
+        self.stopped: Exception | None = None  # an error of ours, since which everything is computed
+        self._out_of_memory = 0
         self.observer: Callable[[int, Report], None] | None = None
         self.recorder = recorder
         if recorder is not None:
@@ -135,11 +202,13 @@ class Run:
 
     # The host calls these, from the outside in.
 
+    @failing_open
     def begin_evaluation(self, sigma: float | Tensor) -> None:
         """A scalar tensor is read with this evaluation's other measurements, in one synchronisation."""
         self._evaluation, self._predicts = Evaluation(len(self.report.evaluations), sigma), {}
         self.report.begin()
 
+    @failing_open
     def begin_call(
         self,
         branches: Sequence[Hashable],
@@ -158,12 +227,36 @@ class Run:
             self.correct_nothing("blocks are run past the engine")
         self.begin_turn()
 
+    @failing_open
+    def know_sampler(self, response: Response) -> None:
+        """How the sampler answers, told before the first evaluation.
+
+        A sampler that adds noise at every step makes it a part of the velocity, which nobody can foresee then; the
+        denoised image can be.
+        """
+        self.velocity = not response.noisy
+        if response.remembers:
+            self.decider.shorten_rows()
+            self.report.run |= self.decider.config.describe()
+        last = self.decider.last_sigma
+        self.decider.know_sampler(response.sigmas, weights(response, self.path, last, self.velocity))
+        if self.config.block_cache.corrector and not response.unguided:
+            self.corrector = Corrector(response, self.path, self.velocity)
+            self.decider.ending = 2
+
+    @failing_open
     def correct_nothing(self, why: str) -> None:
-        """From now on: the sampler goes elsewhere, or blocks are run past us, whose results may be what it gets."""
+        """From now on: blocks are run past us, whose results may be what the sampler gets."""
         if self.corrector is not None:
             self.corrector.switch_off(why)
-            self.decider.ending = self.corrector.ending
+            self.decider.ending = 1
 
+    @failing_open
+    def compute_all(self, why: str) -> None:
+        """Compute this evaluation, for this reason, as far as nothing was decided about it yet."""
+        self._evaluation.forced = why
+
+    @failing_open
     def begin_turn(self) -> None:
         """All blocks come; in models that cut a long sound into windows, once for each within one call.
 
@@ -178,19 +271,49 @@ class Run:
         self._turns += 1
         self.safety.begin_call()
 
+    def give_up(self, error: Exception) -> None:
+        """Something of ours failed: the run goes on without FastCache, which costs speed and not the picture.
+
+        Where memory ran out, letting go of what is kept may be enough.
+        """
+        if isinstance(error, torch.OutOfMemoryError) and self._out_of_memory < MOST_OUT_OF_MEMORY:
+            self._out_of_memory += 1
+            self.report.note("The memory ran out while FastCache remembered; it let go of what it kept, and went on.")
+        elif self.stopped is None:
+            self.stopped = error
+            log.error("FastCache: an error of its own. The run goes on without it.", exc_info=error)
+            why = f"an error of its own ({type(error).__name__}: {error})"
+            self.report.note(f"FastCache stopped: {why}. The rest of the run was computed as without it.")
+            self.report.failed = True
+            self.safety.off = self.safety.off or f"FastCache stopped after {why}"
+        self.state.clear()
+        self.decider.let_go()
+        self._turn.predictable, self._turn.entries = False, {}
+        if self.corrector is not None:
+            self.corrector.let_go()
+
     def corrected(self, x: Tensor, denoised: Tensor, guidance: Hashable = None) -> Tensor:
         """What the sampler is to be given for this evaluation, of latents x [samples, channels, ...].
 
         guidance: what else made the denoised image, such as a scale or passes; it changes with a jump where that does.
         """
+        try:
+            return self._corrected(x, denoised, guidance)
+        except Exception as error:
+            self.give_up(error)
+            return denoised
+
+    def _corrected(self, x: Tensor, denoised: Tensor, guidance: Hashable) -> Tensor:
         if self.corrector is None or self.safety.off or isinstance(self.sigma, Tensor):
             return denoised
         # Where some blocks, or a part of the picture as a whole, were computed, interpolation knows no better.
         predicted = bool(self._predicts) and all(self._predicts.values())
         corrected = self.corrector.correct(x, self.sigma, denoised, predicted, guidance)
-        self.decider.ending = self.corrector.ending
+        if self.corrector.off is not None:
+            self.decider.ending = 1
         return corrected
 
+    @failing_open
     def end_evaluation(self) -> None:
         kept = self.state.nbytes + self.decider.nbytes + (self.corrector.nbytes if self.corrector else 0)
         self.report.cache_bytes_peak = max(self.report.cache_bytes_peak, kept)
@@ -198,6 +321,7 @@ class Run:
         if self.observer:
             self.observer(len(self.report.evaluations) - 1, self.report)
 
+    @failing_open
     def finish(self) -> None:
         """The run is over; read what is still on the device."""
         self.decider.finish()
@@ -210,14 +334,18 @@ class Run:
         """Let go of everything that was kept; only the report stays."""
         self.state.branches.clear()
         self.corrector = None
-        self.decider.leads.clear()
-        self.decider.measurements.clear()
+        self.decider.let_go()
         self._turn = Turn()
 
     @property
     def sigma(self) -> float | Tensor:
         """Of the present evaluation; a number once a decision was taken."""
         return self._evaluation.sigma
+
+    @property
+    def place(self) -> float:
+        """Along what residuals are carried, of the present evaluation, once its sigma was read."""
+        return self.path.place(float(self._evaluation.sigma))
 
     def passes(self, index: int) -> bool:
         """Whether this block was predicted together with the one before: its input is its output."""
@@ -228,7 +356,17 @@ class Run:
         return index in self._turn.reached
 
     def run_block(self, call: BlockCall) -> Streams:
-        """The loop's body: streams in, streams of the same shapes out."""
+        """The loop's body: streams in, streams of the same shapes out. Only what the block itself raises is raised."""
+        computing = Computing(call.compute)
+        try:
+            return self._run_block(dataclasses.replace(call, compute=computing))
+        except Exception as error:
+            if error is computing.failed and not isinstance(error, OurError):
+                raise
+            self.give_up(error)
+            return call.compute(call.streams, None) if computing.whole is None else computing.whole
+
+    def _run_block(self, call: BlockCall) -> Streams:
         if self._evaluation is None or not self._turn.branches or not call.tokens.numel():
             return call.compute(call.streams, None)  # somebody runs the model outside of sampling
         if self.passes(call.index):
@@ -256,7 +394,9 @@ class Run:
             self.recorder.entering(call, len(self._turn.branches))
         streams = step(site, call, decision, decided)
         if recording:
-            self.recorder.leaving(call, streams, self._turn.keys, self._evaluation.index, self._evaluation.sigma)
+            self.recorder.leaving(
+                call, streams, self._turn.keys, self._evaluation.index, self._evaluation.sigma, self.place
+            )
         self._record(site, call, decision, decided._replace(reason=reason), action)
         if action is Action.COMPUTE:
             self.safety.leaving(call, streams)
@@ -375,7 +515,7 @@ class Run:
             self._turn.entries = {name: h.clone() for name, h in self.memory.kept(site, call, call.streams).items()}
         selecting, keeper = self._some_rest and self._may_select(call), None
         if selecting and self.memory.serves:
-            keeper = Attending(None, keep=self.memory.keeper(self._turn.branches, call.index, self._evaluation.sigma))
+            keeper = Attending(None, keep=self.memory.keeper(self._turn.branches, call.index, self.place))
         streams = self._timed(call, call.streams, keeper)
         self._heed_selectable(call, selecting)
         if site.last in call.blocks and self._turn.entered == site and not self._records_gradients(streams):
@@ -392,15 +532,17 @@ class Run:
     def _learn(self, site: Site, call: BlockCall, decided: SiteDecision, out: Streams) -> None:
         """A whole site was computed: see how far off predicting it would have been, and remember it."""
         entries, self._turn.entries = self._turn.entries, {}
-        sigma, index = self._evaluation.sigma, self._evaluation.index
+        place, index = self.place, self._evaluation.index
         # A stream whose size changed has no residual.
-        residuals = {name: out[name] - h for name, h in entries.items() if name in out and out[name].shape == h.shape}
+        residuals = {
+            name: bounded(out[name] - h) for name, h in entries.items() if name in out and out[name].shape == h.shape
+        }
         if self.cut.is_probe(site):
             self._look(site, residuals[IMAGE])
         elif decided.change is not None and self._turn.predictable:
-            offsets = self.memory.offsets(self._turn.branches, site, call, residuals, entries, sigma, decided.forecast)
+            offsets = self.memory.offsets(self._turn.branches, site, call, residuals, entries, place, decided.forecast)
             self._measured(site, call, decided, offsets)
-        self.memory.remember(self._turn.branches, site, residuals, entries, sigma, index)
+        self.memory.remember(self._turn.branches, site, residuals, entries, place, index)
         if not self.cut.is_probe(site):
             self.safety.self_check(self._turn.branches, site, entries, residuals, out)
 
@@ -421,13 +563,14 @@ class Run:
             self._turn.probed = self.ranks.largest_change(changes)
 
     def _predict(self, site: Site, call: BlockCall, decision: Decision, decided: SiteDecision) -> Streams:
+        predicted = self._predicted(site, call, decided)
         self._turn.passing = range(site.first + 1, site.last + 1)
-        return call.streams | self._predicted(site, call, decided)
+        return call.streams | predicted
 
     def _predicted(self, site: Site, call: BlockCall, decided: SiteDecision) -> Streams:
         """The streams that are predicted, whole."""
         kept = self.memory.kept(site, call, call.streams)
-        predicted = self.memory.predict(self._turn.branches, site, kept, self._evaluation.sigma, decided.forecast)
+        predicted = self.memory.predict(self._turn.branches, site, kept, self.place, decided.forecast)
         if not self.cut.image_only(site):
             return predicted
         name, span = call.image
@@ -443,13 +586,14 @@ class Run:
         active = decision.active.repeat(len(call.streams[image]) // len(decision.active), 1)
         rows = span.rows(active, decision.resting)
         attended = {STREAM: rows, SEQUENCE: call.sequence.rows(active, decision.resting)}
-        inputs = {name: gather_tokens(h, rows) if name == image else h for name, h in call.streams.items()}
+        # Blocks may write into what they are given, which has to be there still where this fails.
+        inputs = {name: gather_tokens(h, rows) if name == image else h.clone() for name, h in call.streams.items()}
         if call.index == site.first:
             self._turn.entries = {name: h.clone() for name, h in self._chosen(site, call, active, inputs).items()}
         whole = call.streams[image].clone() if call.index < site.last else self._predicted(site, call, decided)[image]
-        sigma, serve = self._evaluation.sigma, None
+        serve = None
         if self.memory.serves:
-            serve = self.memory.server(self._turn.branches, call, attended, sigma, decided.forecast)
+            serve = self.memory.server(self._turn.branches, call, attended, self.place, decided.forecast)
         place = functools.partial(span.place, active=active.shape[1], resting=decision.resting)
         outputs = self._timed(call, inputs, Attending(attended, serve=serve, place=place))
         scatter_tokens(whole, rows, outputs[image])
@@ -484,18 +628,18 @@ class Run:
         out = self._chosen(site, call, active, outputs)
         # A model's last block may return the image only, and a stream may have no tokens.
         same = [name for name, h in entries.items() if h.numel() and name in out and out[name].shape == h.shape]
-        residuals = {name: out[name] - entries[name] for name in same}
+        residuals = {name: bounded(out[name] - entries[name]) for name in same}
         residual, entry = residuals.pop(name), entries[name]
         if decided.change is not None:
             counted = once(decision.mask, active)
             offsets = self.memory.offsets_of_rows(
-                self._turn.branches, site, name, active + start, residual[:, here], entry[:, here], counted, self.sigma,
+                self._turn.branches, site, name, active + start, residual[:, here], entry[:, here], counted, self.place,
                 decided.forecast,
             )  # fmt: skip
             self._measured(site, call, decided, offsets)
-        sigma, index = self._evaluation.sigma, self._evaluation.index
-        self.memory.remember_rows(self._turn.branches, site, name, rows, residual, entry, sigma, index)
-        self.memory.remember(self._turn.branches, site, residuals, entries, sigma, index)
+        place, index = self.place, self._evaluation.index
+        self.memory.remember_rows(self._turn.branches, site, name, rows, residual, entry, place, index)
+        self.memory.remember(self._turn.branches, site, residuals, entries, place, index)
 
     # Reporting.
 
@@ -525,7 +669,8 @@ class Run:
         configs = self.decider.block_cache(self._evaluation), self.decider.token_selector(self._evaluation)
         thresholds = configs[0].threshold, configs[1].threshold
         step, saliency = (None, None) if entered is None else (entered.step, entered.saliency)
-        self.report.decided(view, step, decision.held, decision.forced, thresholds, saliency)
+        weight = self.decider.weight(self._evaluation)
+        self.report.decided(view, step, decision.held, decision.forced, thresholds, saliency, weight)
         if self.decider.plan is not None and self.decider.plan.carried is not None:
             told = [f"{name} {self.profile.made_for[name]}" for name in MADE_FOR if name in self.profile.made_for]
             self.report.note(

@@ -74,18 +74,18 @@ class Memory:
         return all(history is not None and history.fits(h) for history, h in pairs)
 
     def predict(
-        self, branches: Sequence[Branch], site: Site, streams: Streams, sigma: float, forecast: Forecast
+        self, branches: Sequence[Branch], site: Site, streams: Streams, place: float, forecast: Forecast
     ) -> Streams:
         """What the site's last block would hand on, for (kept) streams that enter its first: new tensors."""
-        return {name: self._predict(branches, site, name, h, sigma, forecast) for name, h in streams.items()}
+        return {name: self._predict(branches, site, name, h, place, forecast) for name, h in streams.items()}
 
     def _predict(
-        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, sigma: float, forecast: Forecast
+        self, branches: Sequence[Branch], site: Site, name: str, h: Tensor, place: float, forecast: Forecast
     ) -> Tensor:
         y, n = torch.empty_like(h, memory_format=torch.contiguous_format), len(branches)
         forecasts = of_each(forecast, n, len(h))
         for branch, part, each, out in zip(branches, h.chunk(n), forecasts, y.chunk(n), strict=True):
-            branch.histories[site, name].predict(part, sigma, each, out)
+            branch.histories[site, name].predict(part, place, each, out)
         return y
 
     def offsets(
@@ -95,7 +95,7 @@ class Memory:
         call: BlockCall,
         residuals: Streams,
         entries: Streams,
-        sigma: float,
+        place: float,
         forecast: Forecast,
     ) -> list[Offset]:
         """By how much predicting image tokens would have been off, for every branch, whose histories must fit.
@@ -110,7 +110,9 @@ class Memory:
         rows = slice(start, stop, -(-tokens // MEASURED_TOKENS))
         n, whole = len(branches), residuals[name]
         parts = zip(branches, whole.chunk(n), entries[name].chunk(n), of_each(forecast, n, len(whole)), strict=True)
-        return [branch.histories[site, name].offset(r, h, sigma, each, rows) for branch, r, h, each in parts]
+        return [
+            branch.histories[site, name].offset(r, h, place, each, rows, call.parts) for branch, r, h, each in parts
+        ]
 
     def offsets_of_rows(
         self,
@@ -121,7 +123,7 @@ class Memory:
         residual: Tensor,
         entries: Tensor,
         counted: Tensor,
-        sigma: float,
+        place: float,
         forecast: Forecast,
     ) -> list[Offset]:
         """The same where some tokens were computed: rows [samples, k], residual and entries [samples, k, width], of
@@ -129,7 +131,7 @@ class Memory:
         n = len(branches)
         parts = zip(*(part.chunk(n) for part in (rows, residual, entries, counted)), strict=True)
         return [
-            branch.histories[site, name].offset_of_rows(*part, sigma, each)
+            branch.histories[site, name].offset_of_rows(*part, place, each)
             for branch, part, each in zip(branches, parts, of_each(forecast, n, len(rows)), strict=True)
         ]
 
@@ -139,7 +141,7 @@ class Memory:
         site: Site,
         residuals: Streams,
         entries: Streams,
-        sigma: float,
+        place: float,
         evaluation: int,
     ) -> None:
         """Make these residuals the branches' newest. Takes the tensors over."""
@@ -149,16 +151,16 @@ class Memory:
                 branch.computed_at[site] = evaluation
                 known = branch.histories.get((site, name))
                 if known is not None and known.fits(residual):
-                    known.remember(residual, sigma, h)
+                    known.remember(residual, place, h)
                 else:
-                    branch.histories[site, name] = self._history(site, name, residual, h, sigma)
+                    branch.histories[site, name] = self._history(site, name, residual, h, place)
 
-    def _history(self, site: Site, name: str, residual: Tensor, h: Tensor, sigma: float) -> History:
+    def _history(self, site: Site, name: str, residual: Tensor, h: Tensor, place: float) -> History:
         order = 0 if self.cut.is_probe(site) else self.order
         linear = None if self.cut.is_probe(site) else self._linear(site, name, h)
         if linear is None and (self.cut.is_probe(site) or not self._fits(site, name)):
-            return History(residual, sigma, order, self.store)
-        return LinearHistory(residual, sigma, order, self.store, h, linear)
+            return History(residual, place, order, self.store)
+        return LinearHistory(residual, place, order, self.store, h, linear)
 
     def _fits(self, site: Site, name: str) -> bool:
         """Whether a map is fitted while sampling, which takes the anchor's state; where calibration found that none
@@ -184,21 +186,21 @@ class Memory:
         rows: Tensor,
         residual: Tensor,
         entries: Tensor,
-        sigma: float,
+        place: float,
         evaluation: int,
     ) -> None:
         """The same for some tokens: rows [samples, k], residual and entries [samples, k, width]."""
         parts = (part.chunk(len(branches)) for part in (rows, residual, entries))
         for branch, r, part, h in zip(branches, *parts, strict=True):
             branch.computed_at[site] = evaluation
-            branch.histories[site, name].remember_rows(r, part, sigma, h)
+            branch.histories[site, name].remember_rows(r, part, place, h)
 
     def keeps(self, branches: Sequence[Branch], call: BlockCall) -> bool:
         """Whether there are keys and values of all tokens of this block, if static ones serve as such."""
         return not self.serves or all((call.index, call.own_attention[0]) in branch.keys_values for branch in branches)
 
     def keeper(
-        self, branches: Sequence[Branch], index: int, sigma: float
+        self, branches: Sequence[Branch], index: int, place: float
     ) -> Callable[[int, Tensor, Tensor, Tensor | None], None]:
         """A function that keeps the keys and values of all tokens of a block's attention call."""
 
@@ -208,14 +210,14 @@ class Memory:
             for branch, k, v, m in zip(branches, keys.chunk(n), values.chunk(n), masks, strict=True):
                 known = branch.keys_values.get((index, number))
                 if known is not None and known.fits(k, v):
-                    known.remember(k, v, sigma, m)
+                    known.remember(k, v, place, m)
                 else:
-                    branch.keys_values[index, number] = KeysValues(k, v, sigma, m, min(self.order, 1), self.store)
+                    branch.keys_values[index, number] = KeysValues(k, v, place, m, min(self.order, 1), self.store)
 
         return keep
 
     def server(
-        self, branches: Sequence[Branch], call: BlockCall, rows: dict[str, Tensor], sigma: float, forecast: Forecast
+        self, branches: Sequence[Branch], call: BlockCall, rows: dict[str, Tensor], place: float, forecast: Forecast
     ) -> Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]:
         """A function that puts the keys and values of some tokens in place and returns those of all."""
 
@@ -224,9 +226,9 @@ class Memory:
             kept = [branch.keys_values[call.index, number] for branch in branches]
             parts = (part.chunk(n) for part in (rows[call.attends[number]], keys, values))
             for table, r, k, v in zip(kept, *parts, strict=True):
-                table.remember_rows(r, k, v, sigma)
+                table.remember_rows(r, k, v, place)
             forecasts = of_each(forecast, n, len(keys))
-            served = [table.at(sigma, each, keys.device) for table, each in zip(kept, forecasts, strict=True)]
+            served = [table.at(place, each, keys.device) for table, each in zip(kept, forecasts, strict=True)]
             whole = served[0] if n == 1 else [torch.cat(parts) for parts in zip(*served, strict=True)]
             masks = [table.mask for table in kept]
             samples = len(keys) // n

@@ -34,6 +34,7 @@ class EvaluationRecord:
     view: Hashable = None
     step: float | None = None
     held: float | None = None
+    weight: float | None = None  # how much an error counts in the result
     off_by: float = 0.0  # measured errors, each times the size of its site's work; and those sizes
     sizes: float = 0.0
     forced: int | None = None

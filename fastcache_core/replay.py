@@ -114,6 +114,10 @@ class _Replay:
         self.own = {block: own for block, own in enumerate(run["own_thresholds"]) if own is not None}
         self.wanted = self.kept = False  # keys and values, from when some token is to rest on
         self.restarts = set(run["restarts"])
+        # Reports of earlier versions know no weights.
+        self.weights = [
+            1.0 if weight is None else weight for weight in report.get("weight", [None] * len(report["step"]))
+        ]
         self.difficulty = [self._difficulty(site) for site in self.sites]
         self.sizes = [between([row[site.first] for row in report["size"]]) for site in self.sites]
         self.tokens = _Tokens(report, token_thresholds) if any(token_thresholds) else None
@@ -126,7 +130,7 @@ class _Replay:
             selected = self.tokens.selected(evaluation, lead.travelled) if self.tokens else None
             if evaluation in self.restarts:  # other sites from here on, with nothing to predict from yet
                 lead.sites.clear()
-            facts = site_facts(lead, self.sites, step, self.alpha, self.own)
+            facts = site_facts(lead, self.sites, step, self.alpha, self.own, self.weights[evaluation])
             predicted = self._predicted(evaluation, facts, forced is not None)
             mask = None if self.tokens is None or self.tokens.whole[evaluation] else selected
             self.wanted |= selected is not None and not bool(selected.all())

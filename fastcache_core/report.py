@@ -79,13 +79,16 @@ class Report:
         forced: str | None,
         thresholds: tuple[float, float],
         saliency: Tensor | None,
+        weight: float = 1.0,
     ) -> None:
-        """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens]."""
+        """What a decision rested on; of one evaluation's decisions the first counts. saliency [samples, tokens];
+        weight: how much an error counts at this evaluation."""
         record = self.evaluations[-1]
         self._views.add(view)
         if record.thresholds is not None:
             return
         record.view, record.step, record.held, record.thresholds = view, step, held, thresholds
+        record.weight = weight
         record.forced = None if forced is None else self._reason(forced)
         if saliency is not None:
             self._saliencies += saliency.numel()
@@ -222,6 +225,7 @@ class Report:
             "size": [[finite(c) for c in e.size] for e in self.evaluations],
             "step": [finite(e.step) for e in self.evaluations],
             "held": [finite(e.held) for e in self.evaluations],
+            "weight": [e.weight and float(f"{e.weight:.12g}") for e in self.evaluations],
             "realised": [finite(e.off_by / e.sizes) if e.sizes else None for e in self.evaluations],
             "forced": [e.forced for e in self.evaluations],
             "thresholds": {

@@ -109,7 +109,7 @@ class Safety:
             return
         self._checked, run = True, self.run
         entries = {name: entries[name] for name in residuals}
-        again = run.memory.predict(branches, site, entries, run.sigma, REUSE)
+        again = run.memory.predict(branches, site, entries, run.place, REUSE)
         for name, y in again.items():
             kept = torch.cat([branch.histories[site, name].residual(y.device) for branch in branches])
             largest = torch.stack([part.abs().amax() for part in (entries[name], residuals[name], out[name], kept)])

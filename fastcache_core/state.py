@@ -18,13 +18,13 @@ from .store import Store
 class KeysValues:
     """Keys and values of every token of one block, [samples, heads, tokens, width] or [samples, tokens, heads * width].
 
-    Those of static tokens are carried forward in sigma from their anchors, as residuals are, so that active tokens
+    Those of static tokens are carried forward in place from their anchors, as residuals are, so that active tokens
     still attend to the whole image. mask: of the keys, [samples or 1, 1 or heads, 1, tokens], or None.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None, order: int, store: Store):
+    def __init__(self, keys: Tensor, values: Tensor, place: float, mask: Tensor | None, order: int, store: Store):
         self.shapes = keys.shape, values.shape
-        self.histories = [History(in_a_row(part), sigma, order, store) for part in (keys, values)]
+        self.histories = [History(in_a_row(part), place, order, store) for part in (keys, values)]
         self.mask = None if mask is None else mask.clone()
 
     @property
@@ -34,20 +34,20 @@ class KeysValues:
     def fits(self, keys: Tensor, values: Tensor) -> bool:
         return self.shapes == (keys.shape, values.shape) and self.histories[0].dtype == keys.dtype
 
-    def remember(self, keys: Tensor, values: Tensor, sigma: float, mask: Tensor | None) -> None:
-        """All tokens were computed at sigma."""
+    def remember(self, keys: Tensor, values: Tensor, place: float, mask: Tensor | None) -> None:
+        """All tokens were computed at place."""
         for history, part in zip(self.histories, (keys, values), strict=True):
-            history.remember(in_a_row(part), sigma)
+            history.remember(in_a_row(part), place)
         self.mask = None if mask is None else mask.clone()
 
-    def remember_rows(self, rows: Tensor, keys: Tensor, values: Tensor, sigma: float) -> None:
+    def remember_rows(self, rows: Tensor, keys: Tensor, values: Tensor, place: float) -> None:
         """The given tokens were; rows [samples, k] index the block's sequence."""
         for history, part in zip(self.histories, (keys, values), strict=True):
-            history.remember_rows(rows, in_a_row(part), sigma)
+            history.remember_rows(rows, in_a_row(part), place)
 
-    def at(self, sigma: float, forecast: Forecast, device: torch.device) -> list[Tensor]:
+    def at(self, place: float, forecast: Forecast, device: torch.device) -> list[Tensor]:
         """Keys and values of all tokens, tensors of their own."""
-        carried = [history.carried(sigma, forecast, device) for history in self.histories]
+        carried = [history.carried(place, forecast, device) for history in self.histories]
         return [apart(part, shape) for part, shape in zip(carried, self.shapes, strict=True)]
 
 

@@ -80,6 +80,25 @@ def previews(prompt: Mapping[str, Any], sampler: str, fastcache: str) -> list[st
     ]
 
 
+def executing() -> tuple[str, str] | None:
+    """The prompt and the node that are being executed, or None where ComfyUI does not tell."""
+    try:
+        from comfy_execution.utils import get_executing_context
+
+        context = get_executing_context()
+        return None if context is None else (context.prompt_id, context.node_id)
+    except Exception:
+        return None
+
+
+def comes_from(sampler: str, prompt: Any, preview: str, link: str = "after_sample") -> bool:
+    """Whether what a node of a prompt waits for comes from this sampler; True where that cannot be told."""
+    try:
+        return from_prompt(sampler, prompt) in sources(prompt, prompt[from_prompt(preview, prompt)]["inputs"].get(link))
+    except Exception:
+        return True
+
+
 def sources(prompt: Mapping[str, Any], link: Any, last: str | None = None) -> set[str]:
     """Ids of every node that what comes through a link depends on; of class `last`, only the nearest ones."""
     found, ahead = set(), [link]

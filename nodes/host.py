@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -22,21 +23,21 @@ import comfy.model_patcher
 import comfy.samplers
 import torch
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY, TORCH_COMPILE_KWARGS, apply_torch_compile_factory
 from torch import Tensor
 
 from ..fastcache_core.adapters import Family
 from ..fastcache_core.adapters.family import kinds_of
 from ..fastcache_core.adapters.unknown import UNKNOWN
 from ..fastcache_core.calibration.recorder import Recorder
-from ..fastcache_core.calls import Attending, BlockCall, Streams
 from ..fastcache_core.config import FastCacheConfig
 from ..fastcache_core.engine import Run
 from ..fastcache_core.profile import Profile
 from ..fastcache_core.report import Report, log_line
+from ..fastcache_core.response import Response
 from ..fastcache_core.sites import is_of_the_whole_model
-from ..fastcache_core.tokens import Span
-from .audience import Audience, audience_of
+from ..fastcache_core.whole_model import Place, WholeModel
+from .asking import function_name, path_of, response_of, sampler_name, scaled, watched
+from .audience import Audience, audience_of, comes_from, executing
 from .blocks import Blocks, blocks_of
 from .fit import use_of, used_otherwise
 from .latents import as_latents, as_tokens, grid_of, patch_of
@@ -47,6 +48,14 @@ try:
     from comfy.model_prefetch import pause_malloc_graph as paused
 except ImportError:  # ComfyUI before 0.35 records no allocations
     paused = nullcontext
+try:
+    from comfy_api.torch_helpers.torch_compile import (
+        COMPILE_KEY,
+        TORCH_COMPILE_KWARGS,
+        apply_torch_compile_factory,
+    )
+except ImportError:  # without it nothing is compiled that we would have to know of
+    COMPILE_KEY = TORCH_COMPILE_KWARGS = apply_torch_compile_factory = None
 
 KEY = "fastcache"
 # In transformer_options: a function that gives the process group of those who sample an image together (ranks.py). Not
@@ -85,17 +94,33 @@ def without_fastcache(model: Any, then: str) -> Any:
     return plain
 
 
-def last_report(model: Any) -> dict[str, Any]:
+STALE = (
+    "This is an earlier run's report: in this graph, what is connected to after_sample does not come from a sampler "
+    "that uses this FastCache. The sampler may be bypassed, or after_sample be connected before it."
+)
+NOT_SAMPLED = (
+    "This FastCache model has not sampled yet: connect what comes after its sampler. A model that was merged from it "
+    "samples without FastCache, which belongs after the merge."
+)
+
+
+def last_report(model: Any, prompt: Any = None) -> dict[str, Any]:
     """The report of the last sampling run with this MODEL; without one, a report that says why there is none.
 
-    People bypass FastCache to compare, and nothing that only shows what it did may stop their workflow then.
+    prompt: the graph that is being executed, for a node that waits for a sampler: a report that is none of its
+    sampler's says so first. People bypass FastCache to compare, and nothing that only shows what it did may stop their
+    workflow.
     """
     wrappers = model.get_wrappers(WrappersMP.OUTER_SAMPLE, KEY)
     if wrappers and wrappers[-1].report is not None:
-        return wrappers[-1].report
+        report, here = wrappers[-1].report, executing()
+        known = prompt is not None and here is not None and wrappers[-1].sampler is not None
+        if known and not comes_from(wrappers[-1].sampler, prompt, here[1]):
+            return {**report, "notes": [STALE, *report["notes"]]}
+        return report
     nothing = Report()
     if wrappers:
-        nothing.note("This FastCache model has not sampled yet: connect what comes after its sampler.")
+        nothing.note(NOT_SAMPLED)
     else:
         nothing.note("This model does not come from a FastCache node that is at work; nothing was skipped.")
     return nothing.to_json()
@@ -114,16 +139,17 @@ class Sampling:
     ):
         self.config, self.node, self.profile, self.recorder, self.tells = config, node, profile, recorder, tells
         self.report: dict[str, Any] | None = None
+        self.sampler: str | None = None  # id of the node that sampled last
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
-        guider, begun = executor.class_obj, time.perf_counter()
+        guider, begun, here = executor.class_obj, time.perf_counter(), executing()
+        self.sampler = None if here is None else here[1]
         noise, sigmas = kwargs.get("noise", *args[:1]), kwargs.get("sigmas", *args[3:4])
         sampler = kwargs.get("sampler", *args[2:3])
-        session = self._open(guider, getattr(noise, "shape", ()), sampler, sigmas.tolist())
+        session = self._open(guider, getattr(noise, "shape", ()), sigmas.tolist(), kwargs.get("latent_shapes"))
         original = guider.model_options
         if isinstance(session, Session):
             session.tell_of_profile(sampler)
-            session.heed(sampler)
             session.show_to(audience_of(self.node))
             guider.model_options = session.installed_in(original)
         try:
@@ -136,6 +162,8 @@ class Sampling:
             if isinstance(session, Session) and session.live is not None:
                 session.live.close()
             report = session.run.report if isinstance(session, Session) else session
+            if isinstance(session, Session):
+                session.close()
             report.seconds_total = time.perf_counter() - begun
             self._tell(report)
             if isinstance(session, Session):
@@ -143,12 +171,9 @@ class Sampling:
 
     def _finish(self, run: Run) -> None:
         """The picture is there: only what is learned from the run is worth losing it."""
-        try:
-            run.finish()
-        except Exception:
-            if self.recorder is not None:
-                raise
-            log.exception("FastCache: the run is over, but what was measured in it could not be read.")
+        run.finish()
+        if self.recorder is not None and run.stopped is not None:
+            raise run.stopped
 
     def _tell(self, report: Report) -> None:
         try:
@@ -158,22 +183,30 @@ class Sampling:
         except Exception:  # a report must not cost the image
             log.exception("FastCache: the run is over, but its report could not be written.")
 
-    def _open(self, guider: Any, shape: Sequence[int], sampler: Any, sigmas: list[float]) -> Session | Report:
-        """A session for latents of this shape, or the report that says why this run is left alone."""
+    def _open(
+        self, guider: Any, shape: Sequence[int], sigmas: list[float], parts: Sequence[Sequence[int]] | None
+    ) -> Session | Report:
+        """A session for latents of this shape, or the report that says why this run is left alone.
+
+        parts: shapes of the latents that these are made of, such as a video's and its sound's.
+        """
         model = guider.model_patcher.model.diffusion_model
         family = blocks_of(model)
         name, reason = type(model).__name__, self.config.off_reason
         if guider.model_patcher.get_additional_models_with_key("multigpu"):
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
-        if family is None and self.config.block_cache.level != MODEL_OUTPUT:
+        whole = is_of_the_whole_model(self.config, self.profile)
+        if family is None and not whole and self.config.block_cache.level != MODEL_OUTPUT:
             reason = (
-                f"{name} is not supported: FastCache neither knows it nor finds blocks of a transformer that hold most "
-                "of its weights. It runs without FastCache."
+                f"{name}: FastCache neither knows this model nor finds blocks of a transformer that hold most of its "
+                "weights, and these settings are about blocks or tokens. It runs without FastCache; the level "
+                "model_output needs no blocks."
             )
         if reason is None:
-            whole = is_of_the_whole_model(self.config, self.profile) and not may_add_noise(sampler)
             config = at_level(self.config, MODEL_OUTPUT) if whole else self.config
-            return Session(config, family, guider, tuple(shape), sigmas, self.profile, self.recorder)
+            session = Session(config, family, guider, tuple(shape), sigmas, self.profile, self.recorder)
+            session.parts = tuple(math.prod(part[1:]) for part in parts or ())
+            return session
         report = Report(run=self.config.describe() | describe(family, self.profile))
         report.note(reason)
         return report
@@ -234,6 +267,8 @@ class Session:
         self.scale, self.made_of = self.cfg, set[Hashable]()  # of this evaluation's guidance
         reach = Sublayers if level == SUBLAYER else Blocks
         self.blocks = None if whole else reach(self.run, family, self.model, paused)
+        self.whole = WholeModel(self.run) if whole else None
+        self.parts: tuple[int, ...] = ()  # widths of what latents in one row are made of
         if level != wanted:
             self.run.report.note(
                 f"{type(self.model).__name__}: attention and MLP cannot be reached one by one here, so that "
@@ -245,7 +280,13 @@ class Session:
         self.seen: Counter[Hashable] = Counter()
         self.areas: dict[Hashable, Hashable] = {}
         self.patches: Mapping[Hashable, Callable] = {}  # ours, of blocks
+        self.active: dict[Hashable, set[Hashable]] = {}  # conditionings of the evaluation before, of every pass
+        self.predicted = 0  # calls of this evaluation
         self.window: Hashable = None
+        self.trajectory: Hashable = None  # which of several latents that a sampler carries through the run
+        self.evaluating = self.reached = False
+        self.evaluations = self.answered = 0  # computed ones, of which so many never reached the model's blocks
+        self.watch: Any = None  # tells when one of the model's blocks runs
         self.samples = 0
         self.live: LivePreview | None = None
 
@@ -281,6 +322,7 @@ class Session:
             defaults=family and family.defaults_for(self.model, shape),
             recorder=recorder,
             group=guider.model_options.get("transformer_options", {}).get(GROUP, lambda: None)(),
+            path=path_of(patcher.get_model_object("model_sampling")),
         )
 
     def tell_of_profile(self, sampler: Any) -> None:
@@ -297,24 +339,50 @@ class Session:
         if different:
             self.run.report.note(different)
 
-    def heed(self, sampler: Any) -> None:
-        """CFG++ moves along another derivative than the guided one, which where it goes does not always show."""
-        if sampler_name(sampler).endswith("_pp"):
-            self.run.correct_nothing("CFG++ samplers move along another derivative")
-
     def show_to(self, audience: Audience | None) -> None:
         """Tell those who look about every evaluation, from now on."""
         if audience is not None:
             self.live = LivePreview(audience)
             self.run.observer = self.live.observe
 
+    def close(self) -> None:
+        """The run is over: what was put into the model goes, and what others did in it is told."""
+        if self.watch is not None:
+            self.watch.remove()
+        if not self.run.report.evaluations:
+            self.run.report.note(
+                "Nothing was skipped: the sampler asked for no evaluation where FastCache could see it. Another node's "
+                "guider or sampler calls the model past ComfyUI's own way."
+            )
+        if self.answered:
+            self.run.report.note(
+                f"Another cache on this model answered {self.answered} of the {self.evaluations} evaluations that "
+                "FastCache did not predict, and these count as computed here. The picture is the work of both: use one "
+                "of the two."
+            )
+
+    def _watch_model(self) -> None:
+        """See from now on whether what is computed reaches the model: other caches may answer before."""
+        lists = [] if self.family is None else self.family.blocks(self.model)
+        names = [name for block_list, _, _ in lists[:1] for name in block_list.modules(self.model)]
+        watched = self.model.get_submodule(names[len(names) // 2]) if names else self.model
+
+        def reached(*_: Any) -> None:
+            self.reached = True
+
+        self.watch = watched.register_forward_pre_hook(reached)
+
     def installed_in(self, model_options: Mapping[str, Any]) -> dict[str, Any]:
         """A copy of model_options in which the model's blocks go through this session."""
         ours = comfy.model_patcher.create_model_options_clone(model_options)
         options = ours.setdefault("transformer_options", {})
+        add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, self.sampling, options)
+        # Where a guider hands itself to the sampler past that.
         add_wrapper_with_key(WrappersMP.PREDICT_NOISE, KEY, self.evaluation, options)
         add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, self.conditioning_pass, options)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self.model_call, options)
+        if self.blocks is None and not (TORCH_COMPILE_KWARGS and TORCH_COMPILE_KWARGS in ours):
+            self._watch_model()  # a hook would have a compiled model compiled anew
         if self.blocks is not None:
             self.patches = self.blocks.patch_all(options.setdefault("patches_replace", {}).setdefault("dit", {}))
             self._compile_blocks_only(ours, options["wrappers"])
@@ -327,23 +395,53 @@ class Session:
         FastCache would be used again with it, because ComfyUI keeps torch from looking at transformer_options.
         """
         compiling = wrappers.get(WrappersMP.APPLY_MODEL, {})
-        settings = model_options.get(TORCH_COMPILE_KWARGS)
+        settings = None if TORCH_COMPILE_KWARGS is None else model_options.get(TORCH_COMPILE_KWARGS)
         if settings is None or WHOLE_MODEL not in compiled_parts(compiling.get(COMPILE_KEY, ())):
             return
         parts = {name: self.model.get_submodule(name) for name in self.blocks.names}
         blocks = {f"{WHOLE_MODEL}.{name}": torch.compile(block, **settings) for name, block in parts.items()}
         compiling[COMPILE_KEY] = [apply_torch_compile_factory(blocks)]
 
-    def evaluation(self, executor: Any, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """PREDICT_NOISE: one evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
-        self.run.begin_evaluation(timestep.flatten()[0])
+    def sampling(
+        self, executor: Any, guider: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor, *args: Any,
+        **kwargs: Any,
+    ) -> Any:  # fmt: skip
+        """SAMPLER_SAMPLE: ask the sampler what it does, and be told of every evaluation that it makes."""
+        self.know(response_of(executor.class_obj, guider, sigmas, extra_args, tuple(noise.shape)))
+        guider = watched(guider, self.evaluation)
+        return executor(guider, sigmas, extra_args, callback, noise, *args, **kwargs)
+
+    def know(self, response: Response | str) -> None:
+        """How the sampler answers; a sentence says why that is not known."""
+        report = self.run.report
+        report.run["sampler_noise"] = None if isinstance(response, str) else response.noisy
+        if isinstance(response, str):
+            report.note(f"Predictions are not corrected afterwards: the sampler {response}.")
+            return
+        if response.unguided:
+            report.note("Predictions are not corrected afterwards: CFG++ samplers follow the unguided image as well.")
+        self.run.know_sampler(response)
+
+    def evaluation(self, executor: Callable, x: Tensor, timestep: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """One evaluation of the denoiser. Samplers such as Heun ask for several in a step."""
+        if self.evaluating:
+            return executor(x, timestep, *args, **kwargs)
+        options = next((a for a in (*args, *kwargs.values()) if isinstance(a, dict)), {})
+        self.trajectory = marks(options.get("transformer_options", {}))
         self.passes.clear()
         self.made_of.clear()
+        self.evaluating, self.reached = True, False
+        self.predicted = 0
+        self.run.begin_evaluation(timestep.flatten()[0])
         try:
             denoised = executor(x, timestep, *args, **kwargs)
+            if not self.predicted:
+                self.evaluations += 1
+                self.answered += not self.reached
             return self.run.corrected(x, denoised, (self.scale, frozenset(self.made_of)))
         finally:
             self.run.end_evaluation()
+            self.evaluating = False
 
     def conditioning_pass(self, executor: Any, model: Any, conds: Any, x_in: Tensor, *args: Any, **kwargs: Any) -> Any:
         """CALC_COND_BATCH: an evaluation has one, and more when guidance nodes or context windows add to it.
@@ -355,8 +453,29 @@ class Session:
         self.passes[self.window] += 1
         self.samples, self.seen = x_in.shape[0], Counter()
         self.scale = getattr(self.guider, "cfg", None)  # which nodes change for a part of the schedule
+        self._expect(conds, args[0] if args else kwargs.get("timestep"))
         self.areas = {cond.get("uuid"): freeze(cond.get("area")) for group in conds for cond in group or ()}
         return executor(model, conds, x_in, *args, **kwargs)
+
+    def _expect(self, conds: Any, timestep: Any) -> None:
+        """Where a conditioning begins or comes back in mid-run, compute this evaluation.
+
+        Its own call is computed in any case; whether the others are in that call or in one of their own depends on how
+        much memory ComfyUI found, and the picture must not.
+        """
+        place = self.passes[self.window], self.window, self.trajectory
+        parts = [cond for group in conds for cond in group or ()]
+        active = {cond.get("uuid") for cond in parts}
+        if isinstance(timestep, Tensor) and any("timestep_start" in c or "timestep_end" in c for c in parts):
+            sigma = float(timestep.flatten()[0])
+            active = {
+                cond.get("uuid")
+                for cond in parts
+                if cond.get("timestep_end", -math.inf) <= sigma <= cond.get("timestep_start", math.inf)
+            }
+        before, self.active[place] = self.active.get(place), active
+        if before is not None and not active <= before:
+            self.run.compute_all("computed: a conditioning begins here")
 
     def model_call(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Any:
         """APPLY_MODEL: one call of the model, with some of the pass's conditionings in one batch."""
@@ -368,36 +487,36 @@ class Session:
         elif not uuids or len(x) != len(uuids) * self.samples:
             why_not = "Another node calls the model on parts of a batch; those calls are left alone."
         if why_not is None:
-            self._begin_call(uuids, kinds, (kwargs.get("control") is not None, additions(options, self.patches)))
+            hooks = strengths(self.guider.model_patcher)
+            self._begin_call(uuids, kinds, (kwargs.get("control") is not None, additions(options, self.patches), hooks))
         else:
             self.run.begin_call([])
             self.run.report.note(why_not)
         if self.blocks is None:
             return self._predict_model(executor, x, *args, **kwargs)
+        self.reached = True  # blocks are seen one by one
         self.blocks.begin_call(tuple(x.shape))
         with self.blocks.reached():
             return executor(x, *args, **kwargs)
 
     def _predict_model(self, executor: Any, x: Tensor, sigma: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """The whole model as one block, whose residual is the derivative that samplers follow, (x - denoised) / sigma.
+        """The whole model as one block (fastcache_core/whole_model.py)."""
+        shape, returned = tuple(x.shape), list[Tensor]()
+        patch = patch_of(self.model, shape)
 
-        It changes more slowly than the denoised image, and is the model's own output where that is noise or velocity.
-        """
-        denoised: list[Tensor] = []
-        divisor = torch.where(sigma > 0, sigma, 1.0).reshape(-1, *[1] * (x.ndim - 1))
+        def compute() -> Tensor:
+            returned.append(executor(x, sigma, *args, **kwargs))
+            return as_tokens(returned[0], patch)
 
-        def compute(streams: Streams, attending: Attending | None) -> Streams:
-            denoised.append(executor(x, sigma, *args, **kwargs))
-            return {"x": as_tokens(x + (x - denoised[0]) / divisor, patch)}
-
-        patch = patch_of(self.model, tuple(x.shape))
-        tokens = as_tokens(x, patch)
-        everything = Span(0, tokens.shape[1], tokens.shape[1])
-        self.run.report.know_grid(grid_of(tuple(x.shape), patch))
-        more = len(self.run.report.blocks) - 1
-        call = BlockCall(0, {"x": tokens}, ("x", everything), everything, compute, more=more)
-        moved = self.run.run_block(call)["x"]
-        return denoised[0] if denoised else x - divisor * (as_latents(moved, tuple(x.shape), patch) - x)
+        self.run.report.know_grid(grid_of(shape, patch))
+        sampling = self.guider.model_patcher.get_model_object("model_sampling")
+        parts = self.parts if len(self.parts) > 1 and sum(self.parts) == shape[-1] and len(shape) == 3 else ()
+        place = Place(*scaled(sampling, sigma))
+        predicted = self.whole.denoised(as_tokens(x, patch), place, compute, parts)
+        if returned:
+            return returned[0]
+        self.predicted += 1
+        return as_latents(predicted, shape, patch)
 
     def _begin_call(self, uuids: list[Hashable], kinds: list[int], mode: Hashable) -> None:
         """mode: what is done to this call that is not done to others."""
@@ -405,7 +524,7 @@ class Session:
         together = tuple(uuids) if self.family is not None and self.family.mixed else ()
         # ComfyUI copies a conditioning with an area to the other side, its uuid as well.
         for uuid, kind in zip(uuids, kinds, strict=True):
-            view = (self.window, self.areas.get(uuid), self.seen[uuid, kind])
+            view = (self.window, self.areas.get(uuid), self.seen[uuid, kind], self.trajectory)
             keys.append((number, uuid, kind, view, together))
             views.append(view)
             self.seen[uuid, kind] += 1
@@ -464,11 +583,16 @@ def freeze(value: Any) -> Hashable:
     return tuple(map(freeze, value)) if isinstance(value, list | tuple) else value
 
 
-def may_add_noise(sampler: Any) -> bool:
-    """Whether a sampler's steps may add noise. Nobody can foresee the derivative then, of which noise is a part; what
-    blocks add to the state, they can."""
-    function = getattr(sampler, "sampler_function", None)
-    return function is not None and "noise_sampler" in inspect.signature(function).parameters
+def marks(options: Mapping[str, Any]) -> Hashable:
+    """What a sampler that carries several latents through one run says of the one at hand: names in
+    transformer_options."""
+    return frozenset((name, value) for name, value in options.items() if isinstance(value, str))
+
+
+def strengths(patcher: Any) -> Hashable:
+    """Of the weights' hooks that are at work, such as LoRAs with keyframes; each strength is another model."""
+    hooks = getattr(getattr(patcher, "current_hooks", None), "hooks", ())
+    return tuple((id(hook), float(getattr(hook, "strength", 1.0))) for hook in hooks)
 
 
 def is_sampler(sampler: Any, name: Any) -> bool:
@@ -477,18 +601,6 @@ def is_sampler(sampler: Any, name: Any) -> bool:
         return function_name(sampler) == function_name(comfy.samplers.sampler_object(name))
     except AttributeError:  # there is no such name, or the sampler is of another pack's class
         return False
-
-
-def sampler_name(sampler: Any) -> str:
-    """What to call a sampler: `dpmpp_2m`, or the name of its class."""
-    try:
-        return function_name(sampler).removeprefix("sample_")
-    except AttributeError:
-        return type(sampler).__name__
-
-
-def function_name(sampler: Any) -> str:
-    return sampler.sampler_function.__name__
 
 
 def branch_name(cond_or_uncond: int) -> str:

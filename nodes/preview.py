@@ -64,7 +64,7 @@ class FastCachePreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, after_sample, image=None) -> io.NodeOutput:
-        report = last_report(model)
+        report = last_report(model, cls.hidden.prompt)
         pictures = [] if image is None else pictures_of(image, report)
         drawn = torch.from_numpy(draw(report, pictures))[None]
         shown: dict[str, Any] = {"fastcache_report": [report]}

@@ -81,6 +81,8 @@ def watching(model: Any, watch: Watch) -> Callable[[int, Tensor, Tensor, int], N
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
     def callback(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+        if getattr(denoised, "is_nested", False):  # a video and its sound, of which the first can be shown
+            denoised = denoised.tensors[0]
         watch(step + 1, steps, previewer and previewer.decode_latent_to_preview_image("JPEG", denoised))
 
     return callback

@@ -192,7 +192,7 @@ class Calibrator:
         self._rest = left_over(*self._stack(), self._linear(self.samples.stack))
         # Differences alone count, which would drown in the rounding of what all evaluations have in common.
         flat = (self._rest - self._rest.mean(dim=0)).flatten(1)
-        self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas)
+        self._search = MaskSearch((flat @ flat.T).double().numpy(), self.samples.sigmas, self.samples.places)
         computed = max(LEAST_COMPUTED, min(evaluations - 1, round(evaluations / self.target_speedup)))
         over_blocks = self._over_blocks(computed / evaluations)
         best = self._search.best(computed)
@@ -236,7 +236,7 @@ class Calibrator:
         computed = [int(e in mask) for e in range(len(sigmas))]
         if whole:
             return Schedule(sigmas, [[bit] * blocks for bit in computed], whole=True)
-        fitted = fit_factors(self._rest, self._stack()[1], sigmas, computed)
+        fitted = fit_factors(self._rest, self._stack()[1], self.samples.places, computed)
         return Schedule(sigmas, [[bit] * blocks for bit in computed], fitted.factors)
 
     def _changes(self) -> Tensor | None:

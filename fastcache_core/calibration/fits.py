@@ -170,25 +170,25 @@ class FittedFactors(NamedTuple):
     errors: list[float]
 
 
-def fit_factors(rest: Tensor, residuals: Tensor, sigmas: Sequence[float], computed: Sequence[int]) -> FittedFactors:
+def fit_factors(rest: Tensor, residuals: Tensor, places: Sequence[float], computed: Sequence[int]) -> FittedFactors:
     """How far to carry what the linear map leaves, rest [E, tokens, width], at every evaluation that is not computed.
 
     Least squares on the terms of the predictor itself, whose anchors are the evaluations that are computed before.
     """
     history, factors, errors = None, [], []
-    for q, r, sigma, is_computed in zip(rest, residuals, sigmas, computed, strict=True):
+    for q, r, place, is_computed in zip(rest, residuals, places, computed, strict=True):
         q, r = q[None], r[None]
         if is_computed:
             if history is None:
-                history = History(q, sigma, order=2)
+                history = History(q, place, order=2)
             else:
-                history.remember(q, sigma)
+                history.remember(q, place)
             factors.append([0.0, 0.0])
             errors.append(0.0)
             continue
         nothing = torch.zeros_like(q)
-        reused = history.predict(nothing, sigma, REUSE)
-        terms = [history.predict(nothing, sigma, pair) - reused for pair in (Forecast(1.0, 0.0), Forecast(0.0, 1.0))]
+        reused = history.predict(nothing, place, REUSE)
+        terms = [history.predict(nothing, place, pair) - reused for pair in (Forecast(1.0, 0.0), Forecast(0.0, 1.0))]
         found = _least_squares(terms, q - reused, float(q.double().square().sum()))
         left = q - reused - sum(factor * term for factor, term in zip(found, terms, strict=True))
         factors.append(found)

@@ -42,7 +42,8 @@ class PartRecorder:
     def entering(self, call: BlockCall, branches: int) -> None:
         """What a module is given does not matter."""
 
-    def leaving(self, call: BlockCall, streams: Streams, branches: Sequence[Hashable], evaluation: int, sigma: float):
+    def leaving(self, call: BlockCall, streams: Streams, branches: Sequence[Hashable], evaluation: int, sigma: float,
+                place: float | None = None):  # fmt: skip
         """A module was computed, and this came out."""
         name, span = call.image
         if name not in streams:

@@ -26,12 +26,13 @@ Range = tuple[int, int]  # first and last block
 class Samples:
     """What was recorded, on the CPU in float32, by ranges of blocks: (b, b) single blocks, (0, B - 1) all of them.
 
-    sigmas [E]; states, what entered, and residuals, what the blocks added to it, [E, tokens, width]; runs, of the same
-    keys: which run each token is from, [tokens].
+    sigmas and places [E] (path.py); states, what entered, and residuals, what the blocks added to it, [E, tokens,
+    width]; runs, of the same keys: which run each token is from, [tokens].
     """
 
     blocks: list[str]
     sigmas: list[float]
+    places: list[float]
     states: dict[Range, Tensor]
     residuals: dict[Range, Tensor]
     runs: dict[Range, Tensor]
@@ -91,6 +92,7 @@ class Recorder:
         self.runs, self.budget = runs, budget
         self.blocks: list[str] = []
         self.sigmas: list[float] = []
+        self.places: list[float] = []
         self.notes: list[str] = []
         self.streams: dict[int, str] = {}  # which one holds the image tokens, by block
         self._kept: list[tuple[int, dict[Hashable, _Branch]]] = []
@@ -114,6 +116,7 @@ class Recorder:
         self.spans, self._steps, self._names = list(spans), max(1, steps), list(blocks)
         self._now: dict[Hashable, _Branch] = {}
         self._sigmas: list[float] = []
+        self._places: list[float] = []
         self._chosen: tuple[Tensor, int] | None = None
         self._length = 0  # of what these tokens are chosen from
         self._entered: Tensor | None = None
@@ -128,7 +131,15 @@ class Recorder:
         tokens = self._followed(call.index)
         self._entered = self._of(call.tokens, tokens) if len(tokens) else None
 
-    def leaving(self, call: BlockCall, streams: Streams, branches: Sequence[Hashable], evaluation: int, sigma: float):
+    def leaving(
+        self,
+        call: BlockCall,
+        streams: Streams,
+        branches: Sequence[Hashable],
+        evaluation: int,
+        sigma: float,
+        place: float | None = None,
+    ):
         """It was computed, and this came out."""
         name, span = call.image
         self.streams[call.index] = name
@@ -136,6 +147,7 @@ class Recorder:
             return
         if evaluation == len(self._sigmas):
             self._sigmas.append(sigma)
+            self._places.append(sigma if place is None else place)
         (_, few), last = self._chosen, len(self._names) - 1
         out = self._of(streams[name][:, span.start : span.stop], self._followed(call.index))
         parts = self._entered.chunk(len(branches)), out.chunk(len(branches))
@@ -158,7 +170,7 @@ class Recorder:
     def end_run(self) -> None:
         """It went to its end; branches that were not there at every evaluation are left out."""
         if not self._kept:
-            self.blocks, self.sigmas = self._names, self._sigmas
+            self.blocks, self.sigmas, self.places = self._names, self._sigmas, self._places
         if self._sigmas != self.sigmas or self._names != self.blocks:
             self.notes.append("A run took other steps than the first one and was not used.")
             return
@@ -191,7 +203,7 @@ class Recorder:
             residuals[key] = outputs.sub_(states[key])
         of_ranks = zip(*self._ranks.gathered((states, residuals, runs)), strict=True)
         states, residuals, runs = (joined(parts, dim) for parts, dim in zip(of_ranks, (1, 1, 0), strict=True))
-        return Samples(self.blocks, self.sigmas, states, residuals, runs)
+        return Samples(self.blocks, self.sigmas, self.places, states, residuals, runs)
 
     def _choose(self, call: BlockCall, branches: int) -> tuple[Tensor, int]:
         """Tokens of one sample to follow through this run, and how many of them through every single block."""

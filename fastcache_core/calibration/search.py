@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
-from ..corrector import ANCHORS, WALKS, lagrange
+from ..corrector import ANCHORS, lagrange
 
 FARTHEST = 8  # evaluations between two computed ones, at most
 RIDGE = 1e-3
@@ -33,19 +34,21 @@ def parts_of_steps(sigmas: Sequence[float]) -> np.ndarray:
 
 
 def are_corrected(sigmas: Sequence[float]) -> bool:
-    """Whether evaluations at these sigmas are those of a sampler whose steps are corrected."""
-    schedule = [*dict.fromkeys(sigmas), 0.0]
-    return any([visit.sigma for visit in walk(schedule)] == list(sigmas) for walk in WALKS)
+    """Whether predictions at these sigmas are corrected afterwards: where a sampler goes from noise to picture, and
+    does not turn back in between."""
+    return all(now >= then for now, then in pairwise(sigmas))
 
 
 class MaskSearch:
-    """gram [E, E]: inner products of what is carried forward. sigmas [E]: of the evaluations.
+    """gram [E, E]: inner products of what is carried forward. sigmas [E]: of the evaluations; places [E]: along what
+    predictions are carried and interpolated (path.py), the sigmas where none are given.
 
     An evaluation's error counts as much as it moves the latent, by its part of the step in sigma; and what is left of
     it counts most once the sampler's steps were corrected (corrector.py), as far as they are.
     """
 
-    def __init__(self, gram: np.ndarray, sigmas: Sequence[float]):
+    def __init__(self, gram: np.ndarray, sigmas: Sequence[float], places: Sequence[float] | None = None):
+        self.places = list(sigmas if places is None else places)
         self.gram, self.count, self.sigmas = np.asarray(gram, float), len(sigmas), list(sigmas)
         self.corrected = are_corrected(self.sigmas)
         self.steps = parts_of_steps(self.sigmas)
@@ -93,7 +96,7 @@ class MaskSearch:
         """How far interpolation between these computed evaluations is from this one."""
         row = np.zeros(self.count)
         row[evaluation] = 1
-        row[list(nodes)] -= lagrange(self.sigmas[evaluation], [self.sigmas[node] for node in nodes])
+        row[list(nodes)] -= lagrange(self.places[evaluation], [self.places[node] for node in nodes])
         return row
 
     def cost(self, mask: Mask) -> float:

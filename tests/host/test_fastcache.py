@@ -94,23 +94,19 @@ def test_samplers_of_every_kind(server, sampler, evaluations):
 
 
 @pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_sde", "seeds_2"])
-def test_samplers_that_add_noise_skip_less_and_stay_close(server, sampler):
+def test_samplers_that_add_noise_stay_close(server, sampler):
     require_sampler(server, sampler)
     reference, _ = sample(server, graph(sampler_name=sampler))
     cached, report = sample(server, graph(fastcache={}, sampler_name=sampler))
-    assert report["computed_fraction"] > 0.65
     assert quality(cached, reference) > 33
     if report["computed_fraction"] == 1:
         assert report["notes"][0].startswith("Nothing was skipped; smallest expected error seen")
 
 
-@pytest.mark.parametrize(
-    ("sampler", "level"),
-    [("euler", "model_output"), ("dpmpp_2m", "model_output"), ("euler_ancestral", "stack"), ("lcm", "stack")],
-)
-def test_the_level_by_default_is_the_whole_model_unless_the_sampler_adds_noise(server, sampler, level):
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "euler_ancestral", "lcm"])
+def test_the_level_by_default_is_the_whole_model(server, sampler):
     _, report = sample(server, graph(fastcache={}, sampler_name=sampler, steps=10))
-    assert report["run"]["level"] == level
+    assert report["run"]["level"] == "model_output"
 
 
 def require_sampler(server: ComfyServer, sampler: str) -> None:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcache_core.calls import BlockCall
+from fastcache_core.response import euler
 from fastcache_core.tokens import Span
 
 from . import toys
@@ -163,6 +164,7 @@ def test_a_branch_in_another_mode_is_computed_and_begins_anew():
 def test_evaluations_of_which_a_part_is_computed_are_not_corrected(own, predicted):
     blocks, told = [toys.add(1.0), toys.add(-3.0)], []
     run = toys.make_run(blocks, SIGMAS, block_threshold=1.0, level="block", block_thresholds=own)
+    run.know_sampler(euler(SIGMAS))
     run.corrector.correct = lambda x, sigma, denoised, predicted, guidance: told.append(predicted) or denoised
     for sigma, img in zip(SIGMAS[:-1], toys.trajectory(7), strict=True):
         run.begin_evaluation(sigma)

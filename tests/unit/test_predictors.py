@@ -115,10 +115,10 @@ def test_tokens_remembered_apart_extrapolate_from_their_own_anchors():
     history.remember(residual(0.9), 0.9)
     history.remember_rows(torch.tensor([[1]]), residual(0.6, (1, 1, 2)), 0.6)
     torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.5), residual(0.5))
-    assert history.sigma.flatten().tolist() == pytest.approx([0.9, 0.6, 0.9])
+    assert history.place.flatten().tolist() == pytest.approx([0.9, 0.6, 0.9])
     history.remember(residual(0.3), 0.3)
     torch.testing.assert_close(history.predict(torch.zeros(1, 3, 2), 0.1), residual(0.1))
-    assert isinstance(history.sigma, float)
+    assert isinstance(history.place, float)
 
 
 def test_prediction_leaves_its_input_and_its_memory_alone():

@@ -64,9 +64,9 @@ def test_a_sigma_that_was_evaluated_twice_is_one_node_of_the_interpolation():
     [
         ([1.0, 0.5, 0.2], True),
         ([1.0, 0.5, 0.5, 0.2, 0.2], True),  # Heun's method
-        ([1.0, 0.5, 0.5, 0.2], False),
-        ([1.0, 1.0, 0.5, 0.5], False),
+        ([1.0, 0.7, 0.5, 0.35, 0.2], True),  # midpoints
         ([1.0, 0.5, 0.2, 0.5, 0.2], False),
+        ([0.0, 0.5, 1.0], False),
     ],
 )
 def test_what_will_be_corrected_shows_in_the_sigmas(sigmas, corrected):
@@ -81,9 +81,9 @@ def test_the_two_evaluations_of_a_step_of_second_order_share_it():
     assert parts_of_steps([0.0, 0.0]).tolist() == [1, 1]
 
 
-def test_nothing_counts_as_corrected_where_sigmas_are_not_a_walk_that_is():
+def test_nothing_counts_as_corrected_where_sigmas_turn_back():
     q = np.outer([0, 1, 1, 2, 2, 3, 3], np.ones(3))
-    search = MaskSearch(gram_of(q), [0.7, 0.6, 0.6, 0.5, 0.5, 0.4, 0.3])
+    search = MaskSearch(gram_of(q), [0.7, 0.6, 0.65, 0.5, 0.55, 0.4, 0.3])
     missed = {1: (0,), 2: (0,), 4: (3, 0), 5: (3, 0)}
     wanted = sum(search.steps[i] ** 2 * search.error(i, missed[i]) for i in missed)
     assert search.cost((0, 3, 6)) == pytest.approx(wanted)

@@ -34,6 +34,7 @@
  * @property {number[] | null} imageShare [blocks]
  * @property {number[] | null} evaluationWork [evaluations], parts of all work; they sum to 1
  * @property {number | null} views parts of the picture that were decided about apart
+ * @property {(number | null)[] | null} weight [evaluations], how much an error counts there; 1 on average
  * @property {number[] | null} restarts evaluations at which blocks were cut into other sites
  * @property {boolean | null} tokensSelected
  * @property {Record<string, number[][]> | null} computedByBranch where branches were treated differently
@@ -72,6 +73,7 @@ export function readAdditions(value, evaluations, blocks, tokens) {
     thresholds: readThresholds(value.thresholds, evaluations),
     step: row(value.step, evaluations),
     held: row(value.held, evaluations),
+    weight: row(value.weight, evaluations),
     realised: row(value.realised, evaluations),
     forced: sentences(value.forced, value.reason_texts, evaluations),
     size: rows(value.size, evaluations, blocks),

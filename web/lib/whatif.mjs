@@ -144,7 +144,7 @@ export function replay(report, blockThresholds, tokenThresholds) {
     travelled += step ?? 0;
     const selected = tokens?.selected(evaluation, travelled) ?? null;
     if (report.restarts.includes(evaluation)) for (const site of sites) site.forget();
-    const seen = seeSites(sites, step, travelled, report.alphaQuantile);
+    const seen = seeSites(sites, step, travelled, report.alphaQuantile, report.weight?.[evaluation] ?? 1);
     const predicted = forced ? sites.map(() => false) : decide(report, seen, blockThresholds[evaluation]);
     const rested = predicted.every(Boolean);
     const mask = mayRest(report, evaluation) ? selected : null;
@@ -238,8 +238,9 @@ function studentQuantile(z, degrees) {
   return terms.reduce((sum, term, power) => sum + term / degrees ** power, 0);
 }
 
-/** @param {Site[]} sites @param {number | null} step @param {number} travelled @param {number} z @returns {Seen[]} */
-function seeSites(sites, step, travelled, z) {
+/** @param {Site[]} sites @param {number | null} step @param {number} travelled @param {number} z
+ * @param {number} weight how much an error counts at this evaluation @returns {Seen[]} */
+function seeSites(sites, step, travelled, z, weight) {
   const total = sites.reduce((sum, { known }) => sum + known.size, 0) || 1;
   return sites.map((site) => {
     const { computedAt, size, skips, longest } = site.known;
@@ -248,7 +249,8 @@ function seeSites(sites, step, travelled, z) {
     }
     const change = travelled - computedAt;
     const share = sites.length > 1 ? size / total : 1;
-    return { change, error: site.bound(change, z), share, skips, longest, own: site.own };
+    const bound = site.bound(change, z);
+    return { change, error: bound === null ? null : weight * bound, share, skips, longest, own: site.own };
   });
 }
 

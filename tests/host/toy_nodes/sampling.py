@@ -15,9 +15,14 @@ from .registry import toy_node
 
 @toy_node("RepeatSampler", [io.Int.Input("evaluations", default=1, min=1)], [io.Sampler.Output()])
 def repeat_sampler(evaluations: int) -> comfy.samplers.KSAMPLER:
-    """A sampler that comes to rest at its third evaluation, asks for the same again, and returns the last answer."""
+    """A sampler that comes to rest at its third evaluation, asks for the same again, and returns the last answer.
+
+    It does not tell beforehand what it will do, so that its last evaluation is not known for one.
+    """
 
     def repeat(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        if type(model.inner_model).__name__ == "StandIn":
+            raise ValueError("this toy does not tell")
         for i in range(evaluations):
             moved = x * (1 + 0.01 * max(0, 2 - i))
             answer = model(moved, sigmas[3] * x.new_ones(len(x)), **(extra_args or {}))
