@@ -14,6 +14,10 @@ Streams = dict[str, Tensor]
 SEQUENCE, STREAM, OTHERS = "sequence", "stream", "others"  # what an attention call sees
 
 
+class OurError(RuntimeError):
+    """Something of ours failed inside of a block's call, and not the block."""
+
+
 @dataclass(frozen=True)
 class Attending:
     """How a block's attention treats keys and values while the token selector is on.

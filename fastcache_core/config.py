@@ -21,6 +21,7 @@ AS_THE_CROW_FLIES = ("distance", "first_block_distance", "sensitivity")  # rules
 MASKS = ("profile", "learning_to_cache", "smoothcache", "invardiff", "block_caching", "procache", "eb_cache")
 PREDICTORS = ("auto", "reuse", "extrapolate", "aligned", "linear")
 NORMS = ("l2", "l1")
+ALONG = ("path", "sigma")
 LEVELS = ("auto", "sublayer", "block", "span", "stack", "model_output")
 CHOICES = ("saliency", "clusters", "round_robin")
 CONTEXTS = ("all_tokens", "active_tokens")
@@ -89,6 +90,7 @@ class BlockCacheConfig:
         (calibration/schedules.py), whose knob is the threshold, or the interval.
     corrector: whether what predicted evaluations did to the picture is put right when the next one is computed
         (corrector.py), where the sampler allows it; the last two evaluations are then always computed.
+    along: what residuals are carried along: the noise `path` (path.py), or `sigma`, as published methods have it.
     norm: of relative changes, `l2` or `l1`, mean absolute values, as many methods have it.
     min_steps: schedules with fewer steps (turbo and distilled models) are left alone, every step of theirs counts. 0:
         the default for the model.
@@ -109,6 +111,7 @@ class BlockCacheConfig:
     mask: str = "profile"
     norm: str = "l2"
     corrector: bool = True
+    along: str = "path"
 
     def __post_init__(self) -> None:
         _check_number("block_threshold", self.threshold, 0, HIGHEST)
@@ -120,6 +123,7 @@ class BlockCacheConfig:
         _check_choice("level", self.level, LEVELS)
         _check_choice("mask", self.mask, MASKS)
         _check_choice("norm", self.norm, NORMS)
+        _check_choice("along", self.along, ALONG)
         parse_thresholds(self.block_thresholds)
         _check_integer("max_consecutive_skips", self.max_consecutive_skips, 1, 1000)
         for name in ("first", "second") if self.forecast else ():

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from .path import NoisePath
-from .response import MEMORY, Response, Step
+from .response import Response, Step
 from .signals import TINY
 
 ANCHORS = 3  # of the interpolation, which is quadratic then
@@ -236,10 +236,11 @@ class Corrector:
 
     def _tidy(self, index: int) -> None:
         """Let go of what no later step looks back to."""
-        oldest = min([index + 1, *(skipped.index for skipped in self._skipped)]) - MEMORY - 1
+        back = self.response.memory
+        oldest = min([index + 1, *(skipped.index for skipped in self._skipped)]) - back + 1
         for kept in (self._missing, self._shifts):
             for old in [key for key in kept if key < oldest]:
                 del kept[old]
         for kept in (self._states, self._told):
-            for old in [key for key in kept if key < index - MEMORY]:
+            for old in [key for key in kept if key < index - back + 1]:
                 del kept[old]

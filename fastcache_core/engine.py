@@ -27,7 +27,7 @@ from torch import Tensor
 
 from .calibration.part_recorder import PartRecorder
 from .calibration.recorder import Recorder
-from .calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
+from .calls import SEQUENCE, STREAM, Attending, BlockCall, OurError, Streams
 from .config import FastCacheConfig
 from .corrector import Corrector
 from .decisions import Decider, Decision, Entered, Evaluation, Measurement, SiteDecision
@@ -47,10 +47,6 @@ from .tokens import gather_tokens, once, scatter_tokens
 
 log = logging.getLogger(__name__)
 MOST_OUT_OF_MEMORY = 3  # times that what is kept is let go of, before a run is given up
-
-
-class OurError(Exception):
-    """Something of ours failed inside of a block's call."""
 
 
 class Computing:
@@ -345,7 +341,8 @@ class Run:
     @property
     def place(self) -> float:
         """Along what residuals are carried, of the present evaluation, once its sigma was read."""
-        return self.path.place(float(self._evaluation.sigma))
+        sigma = float(self._evaluation.sigma)
+        return sigma if self.config.block_cache.along == "sigma" else self.path.place(sigma)
 
     def passes(self, index: int) -> bool:
         """Whether this block was predicted together with the one before: its input is its output."""

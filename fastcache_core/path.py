@@ -24,6 +24,11 @@ class NoisePath:
 
     scales: Scales
 
+    @property
+    def is_flow(self) -> bool:
+        """Whether signal and noise add up to one."""
+        return abs(self.whole(0.25) - 1) < 1e-6 and abs(self.whole(0.75) - 1) < 1e-6
+
     def fraction(self, sigma: float) -> float:
         """t, the part of the noise, 0 to 1."""
         signal, noise = self.scales(sigma)

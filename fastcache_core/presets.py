@@ -50,7 +50,7 @@ class Preset:
 
 def _published(**settings) -> BlockCacheConfig:
     """Settings of a method that corrects nothing afterwards."""
-    return BlockCacheConfig(corrector=False, **settings)
+    return BlockCacheConfig(corrector=False, along="sigma", **settings)
 
 
 def _masked(mask: str, threshold: float = 1.0, level: str = "sublayer", **others) -> BlockCacheConfig:

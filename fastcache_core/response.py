@@ -58,6 +58,11 @@ class Response:
     unguided: bool = False
 
     @property
+    def memory(self) -> int:
+        """Over how many evaluations a step looks back, itself included."""
+        return max(max(len(step.states), len(step.answers)) for step in self.steps)
+
+    @property
     def remembers(self) -> bool:
         """Whether it is a multistep sampler, which looks back at every step; those of several evaluations a step look
         back at every other one at most."""

@@ -101,8 +101,8 @@ class FastCacheBlockCache(io.ComfyNode):
                     default=DEFAULTS.corrector,
                     optional=True,
                     tooltip="Once an evaluation is computed, what the predicted ones before it did to the picture is "
-                    "put right. For samplers that step along the schedule without noise, such as euler; the last two "
-                    "evaluations are then always computed. Others are left as they are. Off: less memory, more error.",
+                    "put right. For every sampler but adaptive and CFG++ ones; the last two evaluations are then "
+                    "always computed. Off: less memory, more error.",
                 ),
                 THRESHOLD_CURVE,
             ],

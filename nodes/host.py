@@ -196,11 +196,12 @@ class Sampling:
         if guider.model_patcher.get_additional_models_with_key("multigpu"):
             reason = "Several GPUs sample this image together, which is not supported; it runs without FastCache."
         whole = is_of_the_whole_model(self.config, self.profile)
-        if family is None and not whole and self.config.block_cache.level != MODEL_OUTPUT:
+        # A flow model whose blocks are not seen is a transformer in one module; U-Nets tell their noise otherwise.
+        flow = path_of(guider.model_patcher.get_model_object("model_sampling")).is_flow
+        if family is None and not (whole and flow) and self.config.block_cache.level != MODEL_OUTPUT:
             reason = (
-                f"{name}: FastCache neither knows this model nor finds blocks of a transformer that hold most of its "
-                "weights, and these settings are about blocks or tokens. It runs without FastCache; the level "
-                "model_output needs no blocks."
+                f"{name} is not supported: FastCache neither knows it nor finds blocks of a transformer that hold most "
+                "of its weights. It runs without FastCache; the level model_output needs no blocks."
             )
         if reason is None:
             config = at_level(self.config, MODEL_OUTPUT) if whole else self.config

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..calls import Attending, BlockCall
+from ..calls import Attending, BlockCall, OurError
 from .rows import as_4d, gather_mask
 
 OVERRIDE = "optimized_attention_override"
@@ -82,7 +82,7 @@ def _serve(attending: Attending, call: BlockCall, number: int, k: Tensor, v: Ten
     if not serving:
         return k, v, mask  # the block made it of the tokens it was given
     if kept is None:
-        raise RuntimeError(
+        raise OurError(
             f"FastCache cannot select tokens here: an attention mask of the shape {tuple(mask.shape)} is made of the "
             f"{rows.shape[1]} tokens that are computed, out of {tokens}. Set token_threshold to 0 for this model."
         )

@@ -6,6 +6,7 @@ read and replaced by name, so that new ones pass through untouched.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..calls import SEQUENCE, STREAM, Attending, BlockCall, Streams
+from ..calls import SEQUENCE, STREAM, Attending, BlockCall, OurError, Streams
 from ..tokens import Span
 from .attention import attend_through
 from .family import Arguments, BlockList, Family, Layout
@@ -42,9 +43,9 @@ def block_call(
         chosen, cut = attending is not None and attending.rows is not None, None
         edited = {**args, **{name: block_list.unflat(h, args[name], chosen) for name, h in streams.items()}}
         if attending is not None:
-            edited[OPTIONS] = attend_through(args[OPTIONS], attending, call, unrecorded)
+            edited[OPTIONS] = attend_through(args[OPTIONS], attending, known, unrecorded)
             if chosen:
-                edited |= cut_to_rows(family, args, attending.rows, call)
+                edited |= cut_to_rows(family, args, attending.rows, known)
                 if by_place:
                     cut = functools.partial(cut_or_stop, family, attending.place)
         out = run(edited, cut)
@@ -61,8 +62,15 @@ def block_call(
         stream, sequence = stream._replace(references=0), sequence._replace(references=0)
     why = functools.partial(why_no_tokens, family, block_list, args, rows, sequence.length, stream)
     name = block_list.streams[0]
-    call = BlockCall(index, streams, (name, stream), sequence, compute, why, block_list.attends)
-    return call
+    # What `compute` looks at holds neither it nor the block's input: with a cycle, both would outlive the call until
+    # Python collects garbage, which for a long video are gigabytes.
+    known = BlockCall(index, {}, (name, stream), sequence, nothing, why, block_list.attends)
+    return dataclasses.replace(known, streams=streams, compute=compute)
+
+
+def nothing(streams: Streams, attending: Attending | None) -> Streams:
+    """The block of a call that is only looked at."""
+    return streams
 
 
 def why_no_tokens(
@@ -146,6 +154,6 @@ def cut_or_stop(family: Family, place: Callable[[int], int], args: Arguments) ->
     try:
         return cut_places(family, place, args)
     except (ValueError, TypeError) as error:
-        raise RuntimeError(
+        raise OurError(
             f"FastCache cannot select tokens here: {error}. Set token_threshold to 0 for this model."
         ) from error

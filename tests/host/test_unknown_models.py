@@ -18,7 +18,7 @@ def test_an_unsupported_model_runs_unpatched_and_says_so(server):
     assert report["run"]["family"] is None and report["computed"] == []
     sentence = (
         "UNetModel is not supported: FastCache neither knows it nor finds blocks of a transformer that hold most of "
-        "its weights. It runs without FastCache."
+        "its weights. It runs without FastCache; the level model_output needs no blocks."
     )
     assert report["notes"] == [sentence]
     assert sentence in server.log()

@@ -68,7 +68,7 @@ def test_fastcache_stays_close_and_changes_nothing_when_off_or_idle(server, work
 def test_references_without_noise_rest_for_less_work_and_hardly_another_picture(server):
     graph = with_fastcache(references.graph(3, PROMPTS))
     reference, _ = sample(server, references.graph(3, PROMPTS))
-    whole, report = sample(server, with_widgets(graph, block_threshold=0.1))
+    whole, report = sample(server, refined(graph, {"level": "stack"}))  # where tokens can rest
     resting, resting_report = sample(server, refined(graph, None, {}))
     rests = [any("reference pictures rest" in resting_report["reason_texts"][code] for code in codes)
              for codes in resting_report["reasons"]]  # fmt: skip

@@ -28,6 +28,10 @@ def test_where_nothing_is_known_sigma_is_the_place():
     assert AlongSigma().place(7.5) == 7.5 and AlongSigma().fraction(7.5) == 7.5 and AlongSigma().whole(7.5) == 1
 
 
+def test_a_flow_is_known_by_its_scales():
+    assert FLOW.is_flow and not ADDED.is_flow
+
+
 def test_a_model_is_asked_once_for_every_sigma():
     asked = []
     path = remembered(lambda sigma: asked.append(sigma) or (1.0, sigma))

@@ -1,8 +1,14 @@
 """Self-check, memory budget, and what else makes the engine step back: it says so, and the result stays right."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
+from fastcache_core.adapters import reach
+from fastcache_core.adapters.family import Layout
+from fastcache_core.adapters.wan import BLOCKS, WAN
 from fastcache_core.config import BlockCacheConfig, FastCacheConfig
 from fastcache_core.engine import Run
 from fastcache_core.store import Store
@@ -256,3 +262,18 @@ def test_lists_of_blocks_that_take_turns_are_predicted_block_by_block():
         torch.testing.assert_close(streams["img"], img + 1111)
     assert run.report.notes == ["Blocks are predicted one by one: blocks of several lists take turns."]
     assert computed(run) == [1, 1, 1, 0, 0, 0, 1]
+
+
+def test_what_a_block_was_given_is_free_once_its_call_is_over():
+    """Without the garbage collector: of a long video, the inputs of a few dozen block calls are gigabytes."""
+    gc.disable()
+    try:
+        inputs = []
+        for _ in range(20):
+            given = {"img": torch.zeros(1, 8, 4), "transformer_options": {}}
+            reach.block_call(WAN, BLOCKS, 0, Layout((1, 1, 8), 0, 8, False), given, lambda edited, cut: edited)
+            inputs.append(weakref.ref(given["img"]))
+            del given
+        assert sum(each() is not None for each in inputs) == 0
+    finally:
+        gc.enable()
