@@ -29,17 +29,17 @@ def measured(server, corrector: bool, threshold: float, **options) -> tuple[floa
     return found
 
 
-def test_euler_comes_closer_with_no_more_work(server):
-    corrected, work, corrections = measured(server, True, 0.14)
-    plain, rival, none = measured(server, False, 0.05)
-    assert work <= rival and corrected >= plain + 1
-    assert corrections > 0 and none == 0
-
-
-def test_heun_which_evaluates_both_ends_of_a_step_comes_closer_with_no_more_work(server):
-    corrected, work, corrections = measured(server, True, 0.05, sampler_name="heun", prompts=PROMPTS)
-    plain, rival, none = measured(server, False, 0.03, sampler_name="heun", prompts=PROMPTS)
-    assert work <= rival and corrected >= plain + 0.5
+@pytest.mark.parametrize(("sampler", "ahead"), [("euler", 2), ("heun", 2), ("ipndm", 0.5)])
+def test_the_same_evaluations_come_closer_once_they_are_corrected(server, sampler, ahead):
+    plain = graph(fastcache={}, sampler_name=sampler, prompts=PROMPTS)
+    reference, _ = sample(server, bypassed(plain))
+    found = {}
+    for corrector in (True, False):
+        latents, report = sample(server, refined(plain, {"rule": "interval", "interval": 2, "corrector": corrector}))
+        found[corrector] = quality(latents, reference), report["computed_fraction"], report["run"]["corrections"]
+    print(f"\n{sampler}: {found}")
+    (corrected, work, corrections), (without, rival, none) = found[True], found[False]
+    assert work <= rival + 0.06 and corrected >= without + ahead  # the last two are computed, and not the last alone
     assert corrections > 0 and none == 0
 
 
