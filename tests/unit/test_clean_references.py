@@ -147,5 +147,5 @@ def test_tokens_are_not_selected_where_places_are_not_known(key, changes):
 
 def test_what_comes_twice_and_goes_by_no_known_place_is_no_reason_for_a_wrong_picture():
     assert set(sampled(None, INDEX, places=("renamed",))[0].blocks[0].rows) == {ALL}
-    with pytest.raises(RuntimeError, match="nothing known tells for which tokens. Set token_threshold to 0"):
-        sampled("block", INDEX, places=("renamed",))
+    _, run, _ = sampled("block", INDEX, places=("renamed",))
+    assert any("nothing known tells for which tokens. Set token_threshold to 0" in note for note in run.report.notes)
