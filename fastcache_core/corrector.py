@@ -33,7 +33,6 @@ from .response import Response, Step
 from .signals import TINY
 
 ANCHORS = 3  # of the interpolation, which is quadratic then
-AT_SIGMA = 1e-3  # relative distance from a sigma within which an evaluation is at it
 SAME_PLACE = 1e-4  # computed evaluations closer than this are one
 ASTRAY = 0.25  # of the way that was foretold: a place in the picture that moved otherwise by more did not follow it
 LOST = 1.0  # of that way: a place that moved otherwise by more was put elsewhere, as masks do, and gets nothing
@@ -122,7 +121,7 @@ class Corrector:
         nothing any more.
         """
         index, self._index = self._index, self._index + 1
-        if self.off is None and not self._expected(index, sigma):
+        if self.off is None and not self.response.foretells(index, sigma):
             self.switch_off("the sampler evaluates elsewhere than when it was asked")
         if self.off is not None or not 0 < self.path.fraction(sigma) < float("inf"):
             return denoised
@@ -148,11 +147,6 @@ class Corrector:
         self._told[index] = precise(told)
         self._tidy(index)
         return told
-
-    def _expected(self, index: int, sigma: float) -> bool:
-        """Whether this is where the sampler said that it evaluates next."""
-        known = self.response.sigmas
-        return index < len(known) and abs(sigma - known[index]) <= AT_SIGMA * abs(known[index])
 
     def _value(self, x: Tensor, sigma: float, denoised: Tensor) -> tuple[Tensor, float]:
         """What is interpolated, and by what a change of it changes the denoised image."""

@@ -23,6 +23,7 @@ from .path import AlongSigma, NoisePath
 from .policies import Facts, SiteFacts, guard, held, reasons_to_compute, why_predicted
 from .predictors import REUSE, Forecast, Offset
 from .ranks import Alone
+from .response import Response
 from .schedule import Schedule
 from .signals import TINY, mean, token_saliency
 from .sites import Cut, Site
@@ -178,7 +179,7 @@ class Decider:
         while len(self.schedule) > 1 and self.schedule[-1] == 0 < self.schedule[0]:
             self.schedule.pop()  # it leads nowhere, and nothing is evaluated without noise
         self.ending = 1  # so many of the last evaluations are always computed
-        self._known: tuple[float, ...] = ()  # at which sigmas the sampler evaluates, once it was asked
+        self._response: Response | None = None  # how the sampler answers, once it was asked
         self._weights: tuple[float, ...] = ()  # how much each of these evaluations counts in the result, 1 on average
         self.plan = Plan(mask, self.schedule) if mask is not None and config.block_cache.rule == "schedule" else None
         if self.plan is not None and self.plan.problem is not None:
@@ -197,9 +198,9 @@ class Decider:
     def nbytes(self) -> int:
         return sum(lead.nbytes for lead in self.leads.values())
 
-    def know_sampler(self, sigmas: Sequence[float], weights: Sequence[float]) -> None:
-        """At which sigmas the sampler evaluates, and how much an error of each of them counts."""
-        self._known, self._weights = tuple(sigmas), tuple(weights)
+    def know_sampler(self, response: Response, weights: Sequence[float]) -> None:
+        """How the sampler answers, and how much an error of each of its evaluations counts."""
+        self._response, self._weights = response, tuple(weights)
 
     def shorten_rows(self) -> None:
         """Multistep samplers carry forward themselves what they are told: of one prediction after another, each leans
@@ -211,13 +212,11 @@ class Decider:
 
     def weight(self, evaluation: Evaluation) -> float:
         """How much an error of this evaluation counts in the result, 1 on average; 1 where that is not known."""
-        known = evaluation.index < len(self._weights) and self._is_foretold(evaluation)
-        return self._weights[evaluation.index] if known else 1.0
+        return self._weights[evaluation.index] if self._is_foretold(evaluation) else 1.0
 
     def _is_foretold(self, evaluation: Evaluation) -> bool:
         """Whether the sampler said that it comes to this sigma at this evaluation."""
-        sigma = self._known[evaluation.index]
-        return abs(float(evaluation.sigma) - sigma) <= 1e-3 * abs(sigma)
+        return self._response is not None and self._response.foretells(evaluation.index, float(evaluation.sigma))
 
     def block_cache(self, evaluation: Evaluation) -> BlockCacheConfig:
         """The settings that hold at this evaluation, whose sigma was read."""
@@ -397,8 +396,8 @@ class Decider:
     def _is_ending(self, evaluation: Evaluation) -> bool:
         """Whether this is one of the last evaluations; sigmas rise where a picture is turned back into noise."""
         sigma = float(evaluation.sigma)
-        if evaluation.index < len(self._known) and self._is_foretold(evaluation):
-            noisy = [index for index, known in enumerate(self._known) if known > 0]
+        if self._is_foretold(evaluation):
+            noisy = [index for index, known in enumerate(self._response.sigmas) if known > 0]
             return evaluation.index > noisy[-1] - self.ending if noisy else True
         last = self.schedule[len(self.schedule) - self.ending :]
         rounding = 1e-5  # sigma comes back in float32

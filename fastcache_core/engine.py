@@ -235,7 +235,7 @@ class Run:
             self.decider.shorten_rows()
             self.report.run |= self.decider.config.describe()
         last = self.decider.last_sigma
-        self.decider.know_sampler(response.sigmas, weights(response, self.path, last, self.velocity))
+        self.decider.know_sampler(response, weights(response, self.path, last, self.velocity))
         if self.config.block_cache.corrector and not response.unguided:
             self.corrector = Corrector(response, self.path, self.velocity)
             self.decider.ending = 2

@@ -14,6 +14,7 @@ are not.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,7 @@ from .path import NoisePath
 
 LINEAR = 1e-4  # relative: a sampler whose x is off by more from the sum of its answers is not linear
 EXACT = 1e-5  # relative: a row of C that is met as closely by earlier ones follows from them
+AT_SIGMA = 1e-3  # relative distance from a sigma within which an evaluation is at it
 MEMORY = 4  # evaluations that a sampler may look back
 MOST_CALLS = 1000
 Sample = Callable[["Model", Tensor], Tensor]
@@ -57,7 +59,7 @@ class Response:
     steps: tuple[Step, ...]
     unguided: bool = False
 
-    @property
+    @functools.cached_property
     def memory(self) -> int:
         """Over how many evaluations a step looks back, itself included."""
         return max(max(len(step.states), len(step.answers)) for step in self.steps)
@@ -67,6 +69,13 @@ class Response:
         """Whether it is a multistep sampler, which looks back at every step; those of several evaluations a step look
         back at every other one at most."""
         return sum(len(step.answers) > 1 for step in self.steps) > len(self.steps) / 2 + 1
+
+    def foretells(self, evaluation: int, sigma: float) -> bool:
+        """Whether the sampler said that it comes to this sigma at this evaluation."""
+        if evaluation >= len(self.sigmas):
+            return False
+        known = self.sigmas[evaluation]
+        return abs(sigma - known) <= AT_SIGMA * abs(known)
 
     @property
     def noisy(self) -> bool:

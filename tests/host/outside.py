@@ -94,9 +94,7 @@ class Others:
             from comfy_extras.nodes_easycache import EasyCacheNode
 
             model = EasyCacheNode.execute(model, 0.4, 0.15, 0.95, False).result[0]
-        settings = ground.host.FastCacheConfig()
-        config = settings.__class__(block_cache=settings.block_cache.__class__(threshold=threshold))
-        cached = ground.host.apply_fastcache(model, config, tells=False)
+        cached = ground.cached(model, threshold)
         whole, ours = (self.sample(each, sampler, sigmas, guider) for each in (model, cached))
         report = ground.host.last_report(cached)
         return {

@@ -57,7 +57,7 @@ def test_dpmpp_2m_which_extrapolates_itself_is_not_worse_with_no_more_work(serve
     [("dpmpp_sde", 0.1, 10), ("er_sde", 0.14, 10), ("dpm_2", 0.1, 5), ("ipndm", 0.14, 4)],
 )
 def test_samplers_of_every_kind_are_corrected_and_ahead_of_plain_steps(server, sampler, threshold, ahead):
-    """In the mean, and in the worst image; with as many plain steps as cost at least the same work."""
+    """In the mean; with as many plain steps as cost at least the same work."""
     options = {"sampler_name": sampler, "prompts": PROMPTS}
     corrected, work, corrections = measured(server, True, threshold, **options)
     reference, _ = sample(server, graph(**options))
